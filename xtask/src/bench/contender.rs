@@ -29,7 +29,7 @@ pub(super) struct Contender {
 /// What is asked of a server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
-    /// `GET /`, answered with 12 bytes.
+    /// `GET /hello`, answered with 12 bytes.
     Hello,
     /// `GET /orders/{id}` of one of [`ORDERS`].
     ReadOrder,
@@ -40,30 +40,18 @@ enum Work {
 
 /// Every contender, the reference first.
 pub(super) fn all(lockport: &Path, wasmtime: &Path) -> Vec<Contender> {
-    let guests = root().join("tests/guests");
-    let hello = guests.join("target/wasm32-wasip2/release/hello12.wasm");
-    let hello = hello.to_string_lossy().into_owned();
-    let reference = root().join("tests/bench/reference/target/release/reference");
-    let serve = |tuning: &[&str]| {
-        let mut arguments = vec![
-            "serve".to_owned(),
-            "--addr".to_owned(),
-            "{address}".to_owned(),
-        ];
-        arguments.extend(tuning.iter().map(|&it| it.to_owned()));
-        arguments.push(hello.clone());
-        arguments
+    let contender = |name, program: &Path, arguments, work| Contender {
+        name,
+        program: program.to_owned(),
+        arguments,
+        work,
     };
-    let node = |components: &[&str]| {
-        let mut arguments = ["serve", "--http", "{address}", "--store", "memory:"]
-            .map(str::to_owned)
-            .to_vec();
-        arguments.extend(
-            components
-                .iter()
-                .map(|it| root().join(it).to_string_lossy().into_owned()),
-        );
-        arguments
+    let reference = root().join("tests/bench/reference/target/release/reference");
+    let address = vec!["{address}".to_owned()];
+    let wasmtime =
+        |name, tuning: &[&str]| contender(name, wasmtime, wasmtime_serve(tuning), Work::Hello);
+    let lockport = |name, components: &[&str], work| {
+        contender(name, lockport, lockport_serve(components), work)
     };
     let tuned = [
         "-O",
@@ -73,58 +61,36 @@ pub(super) fn all(lockport: &Path, wasmtime: &Path) -> Vec<Contender> {
     ];
     let reuse = [&tuned[..], &["--max-instance-reuse-count", "1000"]].concat();
     let shop = ["plugins/order", "plugins/invoice"];
-    [
-        (
-            "plain axum, 12 bytes",
-            reference.as_path(),
-            vec!["{address}".to_owned()],
-            Work::Hello,
-        ),
-        (
-            "wasmtime serve as shipped, 12 bytes",
-            wasmtime,
-            serve(&[]),
-            Work::Hello,
-        ),
-        (
-            "wasmtime serve tuned, 12 bytes",
-            wasmtime,
-            serve(&tuned),
-            Work::Hello,
-        ),
-        (
-            "wasmtime serve tuned with reuse, 12 bytes",
-            wasmtime,
-            serve(&reuse),
-            Work::Hello,
-        ),
-        (
-            "lockport, 12 bytes",
-            lockport,
-            node(&["tests/guests/hello12"]),
-            Work::Hello,
-        ),
-        (
-            "lockport, order: GET",
-            lockport,
-            node(&shop),
-            Work::ReadOrder,
-        ),
-        (
-            "lockport, order: PATCH",
-            lockport,
-            node(&shop),
-            Work::UpdateOrder,
-        ),
+    let hello = ["tests/guests/hello12"];
+    vec![
+        contender("plain axum, 12 bytes", &reference, address, Work::Hello),
+        wasmtime("wasmtime serve as shipped, 12 bytes", &[]),
+        wasmtime("wasmtime serve tuned, 12 bytes", &tuned),
+        wasmtime("wasmtime serve tuned with reuse, 12 bytes", &reuse),
+        lockport("lockport, 12 bytes", &hello, Work::Hello),
+        lockport("lockport, order: GET", &shop, Work::ReadOrder),
+        lockport("lockport, order: PATCH", &shop, Work::UpdateOrder),
     ]
-    .into_iter()
-    .map(|(name, program, arguments, work)| Contender {
-        name,
-        program: program.to_owned(),
-        arguments,
-        work,
-    })
-    .collect()
+}
+
+/// The arguments with which `wasmtime serve` serves the 12 bytes.
+fn wasmtime_serve(tuning: &[&str]) -> Vec<String> {
+    let hello = root().join("tests/guests/target/wasm32-wasip2/release/hello12.wasm");
+    let mut arguments = vec!["serve", "--addr", "{address}"];
+    arguments.extend(tuning);
+    let mut arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+    arguments.push(hello.to_string_lossy().into_owned());
+    arguments
+}
+
+/// The arguments with which a node serves components.
+fn lockport_serve(components: &[&str]) -> Vec<String> {
+    let mut arguments = ["serve", "--http", "{address}", "--store", "memory:"]
+        .map(str::to_owned)
+        .to_vec();
+    let folders = components.iter().map(|it| root().join(it));
+    arguments.extend(folders.map(|it| it.to_string_lossy().into_owned()));
+    arguments
 }
 
 impl Contender {
@@ -138,7 +104,7 @@ impl Contender {
         let address = free_address()?;
         let server = Server::start(self, &address)?;
         let sample = match self.work {
-            Work::Hello => load.put_on(&format!("http://{address}/"), None),
+            Work::Hello => load.put_on(&format!("http://{address}/hello"), None),
             Work::ReadOrder | Work::UpdateOrder => {
                 let script = self.script(&address)?;
                 load.put_on(&format!("http://{address}/"), Some(&script))
@@ -257,7 +223,7 @@ fn create_order(connection: &mut TcpStream, host: &str) -> Outcome<String> {
             .map_err(|error| failed(error.to_string()))?;
         answer.extend_from_slice(&chunk[..read]);
         let text = String::from_utf8_lossy(&answer);
-        // The id is the last thing of a short answer: `{"id":"…"}`.
+        // The id is the last thing of a short answer: `{"id":"..."}`.
         if let Some((_, rest)) = text.split_once("{\"id\":\"")
             && let Some((id, _)) = rest.split_once("\"}")
         {

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        let router = Router::new().route("/", get(|| async { "Hello World!" }));
+        let router = Router::new().route("/hello", get(|| async { "Hello World!" }));
         axum::serve(listener, router).await?;
         Ok(())
     })

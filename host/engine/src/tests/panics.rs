@@ -1,0 +1,82 @@
+//! Panics of the host below a guest.
+
+use super::*;
+use lockport_store::store::{
+    Acquire, AcquireError, Answer, Commit, CommitError, Committed, Granted, Lock, Page, Query,
+    Released, RenewError, Resolved, StoreError, Taken, Versioned,
+};
+use lockport_store::{CommitId, GrantId, Key, LockName, Time, TransactionId};
+
+/// A store whose every answer is a bug.
+struct Broken;
+
+impl Store for Broken {
+    fn summary(&self) -> String {
+        "broken".to_owned()
+    }
+
+    fn now(&self) -> Time {
+        Time::default()
+    }
+
+    fn acquire(&self, _: Acquire) -> Answer<'_, Result<Granted, AcquireError>> {
+        panic!("a bug in acquire")
+    }
+
+    fn renew(&self, _: GrantId, _: Duration) -> Answer<'_, Result<Duration, RenewError>> {
+        panic!("a bug in renew")
+    }
+
+    fn release(&self, _: GrantId) -> Answer<'_, Result<Released, StoreError>> {
+        panic!("a bug in release")
+    }
+
+    fn force_release(
+        &self,
+        _: LockName,
+        _: String,
+    ) -> Answer<'_, Result<Option<Taken>, StoreError>> {
+        panic!("a bug in force-release")
+    }
+
+    fn lock(&self, _: LockName) -> Answer<'_, Result<Lock, StoreError>> {
+        panic!("a bug in lock")
+    }
+
+    fn get(&self, _: Collection, _: Key) -> Answer<'_, Result<Option<Versioned>, StoreError>> {
+        Box::pin(async { panic!("a bug in get") })
+    }
+
+    fn list(&self, _: Collection, _: Query) -> Answer<'_, Result<Page, StoreError>> {
+        panic!("a bug in list")
+    }
+
+    fn commit(&self, _: Commit) -> Answer<'_, Result<Committed, CommitError>> {
+        panic!("a bug in commit")
+    }
+
+    fn resolve(&self, _: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
+        panic!("a bug in resolve")
+    }
+
+    fn end(&self, _: TransactionId) {}
+}
+
+/// Host functions run on the guest's stack: the panic has to get through it.
+#[tokio::test]
+async fn a_panic_in_a_host_function_ends_only_its_request() {
+    let mut bench = Bench::new();
+    let component = bench.load(
+        "(call $get (i32.const 544) (i32.const 6) (i32.const 512) (i32.const 7) (i32.const 0))
+         (call $answer (local.get $out) (global.get $count))",
+    );
+    let whole = std::mem::replace(&mut bench.store, Arc::new(Broken));
+    for _ in 0..2 {
+        assert_eq!(
+            bench.failure(&component).await,
+            Failure::Host("it panicked: a bug in get".to_owned())
+        );
+    }
+    bench.store = whole;
+    assert_eq!(bench.body(&component).await, [1]);
+}

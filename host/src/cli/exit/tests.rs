@@ -1,0 +1,143 @@
+//! The table of exit codes.
+
+use super::*;
+use crate::config::Origin;
+use crate::node::WiringError;
+use lockport_engine::LoadError;
+use std::io;
+
+fn config_error() -> ConfigError {
+    ConfigError::Wrong {
+        origin: Origin::Flag("--store"),
+        message: "`store.url` is empty".to_owned(),
+        hint: Some("say one".to_owned()),
+    }
+}
+
+fn section(source: SectionError) -> BundleError {
+    BundleError::Section {
+        file: "a.wasm".into(),
+        source,
+    }
+}
+
+#[test]
+fn every_error_has_its_exit_code() {
+    let path = || "x".into();
+    let nothing = || io::Error::from(io::ErrorKind::NotFound);
+    let component = |source| StartError::Component {
+        name: "a".to_owned(),
+        source,
+    };
+    let table: Vec<(StartError, Exit)> = vec![
+        (BundleError::from(config_error()).into(), Exit::Config),
+        (
+            BundleError::Nothing {
+                path: path(),
+                source: nothing(),
+            }
+            .into(),
+            Exit::Config,
+        ),
+        (section(SectionError::NotText).into(), Exit::Config),
+        (section(SectionError::TooLong(1)).into(), Exit::Config),
+        (section(SectionError::Missing).into(), Exit::Component),
+        (section(SectionError::Module).into(), Exit::Component),
+        (
+            BundleError::TooLarge {
+                file: path(),
+                bytes: 1,
+            }
+            .into(),
+            Exit::Component,
+        ),
+        (
+            BundleError::Unreadable {
+                file: path(),
+                source: nothing(),
+            }
+            .into(),
+            Exit::Component,
+        ),
+        (
+            BundleError::NotBuilt {
+                name: "a".to_owned(),
+                file: path(),
+                build: None,
+                directory: path(),
+            }
+            .into(),
+            Exit::Component,
+        ),
+        (WiringError::NameTwice("a".to_owned()).into(), Exit::Config),
+        (component(LoadError::NoHandler), Exit::Component),
+        (
+            component(LoadError::MissingImports(vec![])),
+            Exit::Component,
+        ),
+        (StartError::Engine(LoadError::NoHandler), Exit::Fault),
+        (
+            StartError::Bind {
+                address: ([127, 0, 0, 1], 1).into(),
+                source: io::ErrorKind::AddrInUse.into(),
+            },
+            Exit::Address,
+        ),
+        (
+            StartError::Store(OpenError::InUse { path: path() }),
+            Exit::InUse,
+        ),
+        (
+            StartError::Store(OpenError::Newer { found: 2, known: 1 }),
+            Exit::Store,
+        ),
+        (
+            StartError::Store(OpenError::Foreign { path: path() }),
+            Exit::Store,
+        ),
+        (
+            StartError::Store(OpenError::NoLog { path: path() }),
+            Exit::Store,
+        ),
+    ];
+    for (error, exit) in table {
+        let text = error.to_string();
+        assert_eq!(Report::from(error).exit, exit, "{text}");
+    }
+    assert_eq!(Report::from(config_error()).exit, Exit::Config);
+    assert_eq!(Report::fault(&nothing()).exit, Exit::Fault);
+}
+
+#[test]
+fn the_help_lists_every_code() {
+    let all = [
+        Exit::Done,
+        Exit::Fault,
+        Exit::Usage,
+        Exit::Config,
+        Exit::Component,
+        Exit::Address,
+        Exit::Store,
+        Exit::InUse,
+    ];
+    let listed: Vec<_> = HELP.lines().skip(1).collect();
+    assert_eq!(listed.len(), all.len());
+    for (code, line) in all.into_iter().zip(listed) {
+        let expected = format!("  {}  ", code as u8);
+        assert!(line.starts_with(&expected), "{line}");
+    }
+}
+
+#[test]
+fn a_report_has_the_causes_from_the_outside_in() {
+    let report = Report::from(StartError::Component {
+        name: "a".to_owned(),
+        source: LoadError::MissingImports(vec!["`x:y/z@1.0.0`".to_owned()]),
+    });
+    assert_eq!(report.error, "the component `a` cannot be loaded");
+    assert_eq!(
+        report.causes,
+        ["it imports `x:y/z@1.0.0`, which this host does not offer"]
+    );
+    assert!(report.hint.unwrap().starts_with("build it for the world"));
+}

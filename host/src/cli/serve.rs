@@ -1,0 +1,38 @@
+//! `serve`: read the configuration, build the node, run it until a signal.
+
+use super::exit::Report;
+use super::output::Output;
+use super::{Global, Node, sources};
+use crate::config::NodeConfig;
+use crate::{node, shutdown, telemetry};
+
+/// Runs a node. Returns when it has been told to stop and has stopped.
+pub(super) fn run(global: &Global, flags: &Node, output: &Output) -> Result<(), Report> {
+    let config = sources::config(global, flags)?;
+    // Last to go, so that the last lines are written.
+    let _flush = telemetry::start(&sources::telemetry(global, &config));
+    runtime()?.block_on(serve(&config, output))
+}
+
+async fn serve(config: &NodeConfig, output: &Output) -> Result<(), Report> {
+    let (trigger, shutdown) = shutdown::channel();
+    // From the start: whoever stops a node that is still loading means it.
+    shutdown::on_signals(trigger).map_err(|error| Report::fault(&error))?;
+    let mut stop = shutdown.clone();
+    let node = tokio::select! {
+        biased;
+        () = stop.reached(shutdown::Phase::Draining) => return Ok(()),
+        node = node::Node::prepare(config) => node?,
+    };
+    output.ready(node.ready(), config);
+    node.run(shutdown).await;
+    Ok(())
+}
+
+/// Every thread of a node: one per core for what must not block.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Report> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(|error| Report::fault(&error))
+}

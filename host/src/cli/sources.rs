@@ -1,0 +1,68 @@
+//! From flags to a configuration, and to how it is logged.
+
+use super::exit::Report;
+use super::{Color, Global, Node};
+use crate::config::node::{Flag, LogFormat, Sources};
+use crate::config::{NodeConfig, environment};
+use crate::telemetry;
+
+/// The configuration that is in force.
+pub(super) fn config(global: &Global, node: &Node) -> Result<NodeConfig, Report> {
+    Ok(NodeConfig::load(&Sources {
+        file: node.config.clone(),
+        directory: "".into(),
+        variables: environment::variables(),
+        flags: flags(global, node),
+    })?)
+}
+
+/// How to log under this configuration.
+pub(super) fn telemetry(global: &Global, config: &NodeConfig) -> telemetry::Options {
+    telemetry::Options {
+        level: config.log.level.clone(),
+        format: config.log.format,
+        color: match global.color {
+            Color::Auto => None,
+            Color::Always => Some(true),
+            Color::Never => Some(false),
+        },
+    }
+}
+
+fn flags(global: &Global, node: &Node) -> Vec<Flag> {
+    let mut flags = Vec::new();
+    if !node.components.is_empty() {
+        let paths = node.components.iter();
+        flags.push(Flag {
+            name: "DIR|FILE",
+            section: "components",
+            key: "load",
+            values: paths.map(|it| it.to_string_lossy().into_owned()).collect(),
+        });
+    }
+    if let Some(url) = &node.store {
+        flags.push(Flag::one("--store", "store", "url", url));
+    }
+    if let Some(address) = &node.http {
+        flags.push(Flag::one("--http", "listen", "http", address));
+    }
+    if let Some(lines) = node.log_format {
+        let word = match LogFormat::from(lines) {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        flags.push(Flag::one("--log-format", "log", "format", word));
+    }
+    match (global.quiet, global.verbose) {
+        (true, _) => flags.push(Flag::one("--quiet", "log", "level", "warn")),
+        (false, 0) => {}
+        (false, 1) => flags.push(Flag::one(
+            "--verbose",
+            "log",
+            "level",
+            "info,lockport=debug",
+        )),
+        (false, _) => flags.push(Flag::one("--verbose", "log", "level", "debug")),
+    }
+    flags
+}

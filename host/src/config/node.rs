@@ -1,0 +1,436 @@
+//! `lockport.toml`: how a node runs.
+//!
+//! A value is taken from the command line, else from the environment, else
+//! from the file, else it is the default. `deploy/lockport.toml` explains
+//! every key; a test holds it to that.
+
+use super::document::{ConfigError, Document, Node, Origin, Section, Setting};
+use super::environment;
+use super::value::{self, Show, Size, Value};
+use lockport_store::embedded::Durability;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The file that is read from the working directory if none is named.
+pub const DEFAULT_FILE: &str = "lockport.toml";
+
+/// A node's configuration, checked.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Where locks and state live.
+    pub store: StoreConfig,
+    /// The components to load: directories with a `component.toml`, or `.wasm`
+    /// files with their manifest inside.
+    pub load: Vec<PathBuf>,
+    /// How components are run.
+    pub engine: EngineConfig,
+    /// What one client, and all of them, may ask of the gateway.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The file it came from, if any.
+    pub file: Option<PathBuf>,
+    /// Every key, what is in force for it, and where that came from.
+    pub settings: Vec<Setting>,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Requests to components, HTTP/1.1. Port 0 picks a free one.
+    pub http: SocketAddr,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Which store, and where.
+    pub url: StoreUrl,
+    /// What the embedded store promises of a commit that was acknowledged.
+    pub durability: Durability,
+}
+
+/// A store's URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`: gone when the node ends.
+    Memory,
+    /// `embedded:DIR`: a directory that one node at a time has open.
+    Embedded(PathBuf),
+}
+
+/// `[engine]`
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Instances at once, over all components.
+    pub instances: u32,
+    /// The most memory that a component's manifest may ask for, in bytes.
+    pub memory: u64,
+    /// Where compiled code is kept.
+    pub cache: Cache,
+}
+
+/// Where compiled code is kept between starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// In the data directory of an embedded store; else nowhere.
+    Auto,
+    /// Nowhere: each start compiles.
+    Off,
+    /// In this directory.
+    At(PathBuf),
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at once. More wait in the system's queue.
+    pub connections: usize,
+    /// Header fields of one request.
+    pub headers: usize,
+    /// Request line and headers of one request, in bytes.
+    pub header_bytes: usize,
+    /// The body of one request, in bytes. A manifest may ask for less.
+    pub request_body: u64,
+    /// How long the head of a request may take, from its first byte.
+    pub header_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// How long a client may refuse to read what it is sent.
+    pub write_timeout: Duration,
+    /// How long requests under way may take after the node was told to stop.
+    pub drain: Duration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A level, or directives such as `info,lockport=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What a configuration is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file that was named. Without one, [`DEFAULT_FILE`] in `directory`
+    /// is read if it is there.
+    pub file: Option<PathBuf>,
+    /// Where to look for [`DEFAULT_FILE`].
+    pub directory: PathBuf,
+    /// The environment's variables.
+    pub variables: Vec<(String, String)>,
+    /// Values given by flags.
+    pub flags: Vec<Flag>,
+}
+
+/// A value given on the command line.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The flag, for messages: `--store`.
+    pub name: &'static str,
+    /// The section of the key it sets.
+    pub section: &'static str,
+    /// The key.
+    pub key: &'static str,
+    /// The value or, for a list, its entries.
+    pub values: Vec<String>,
+}
+
+// The ranges that are allowed. An upper end is what is still plausible: above
+// it, a slip of the unit is likelier than a wish.
+const INSTANCES: RangeInclusive<u32> = 1..=10_000;
+const MEMORY: RangeInclusive<u64> = 1 << 20..=4 << 30;
+const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
+const HEADERS: RangeInclusive<u32> = 8..=1_000;
+const HEADER_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 20;
+const REQUEST_BODY: RangeInclusive<u64> = 0..=1 << 40;
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+const DURABILITIES: [(&str, Durability); 2] =
+    [("sync", Durability::Sync), ("relaxed", Durability::Relaxed)];
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+impl NodeConfig {
+    /// Reads and checks everything that `sources` name.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let default = sources.directory.join(DEFAULT_FILE);
+        let file = match &sources.file {
+            Some(file) => Some(file.clone()),
+            None => default.exists().then_some(default),
+        };
+        let mut document = match &file {
+            Some(file) => Document::read(file)?,
+            None => Document::empty(Origin::Flag("defaults")),
+        };
+        environment::apply(&mut document, &sources.variables, &Self::keys())?;
+        for flag in &sources.flags {
+            document.set(flag.section, flag.key, flag.node());
+        }
+        let mut config = Self::of(&document)?;
+        config.file = file;
+        Ok(config)
+    }
+
+    /// Every key there is, as `section.key`.
+    pub fn keys() -> Vec<String> {
+        let document = Document::empty(Origin::Flag("defaults"));
+        // An empty document has nothing that could be refused.
+        let settings = Self::of(&document)
+            .map(|it| it.settings)
+            .unwrap_or_default();
+        settings.into_iter().map(|it| it.key).collect()
+    }
+
+    fn of(document: &Document) -> Result<Self, ConfigError> {
+        let root = document.root();
+        let config = Self {
+            listen: Listen::read(root.section("listen")?)?,
+            store: StoreConfig::read(root.section("store")?)?,
+            load: read_load(root.section("components")?)?,
+            engine: EngineConfig::read(root.section("engine")?)?,
+            limits: Limits::read(root.section("limits")?)?,
+            log: Log::read(root.section("log")?)?,
+            file: None,
+            settings: Vec::new(),
+        };
+        root.finish()?;
+        Ok(Self {
+            settings: document.settings(),
+            ..config
+        })
+    }
+}
+
+impl Flag {
+    /// A flag with one value.
+    pub fn one(
+        name: &'static str,
+        section: &'static str,
+        key: &'static str,
+        value: impl Into<String>,
+    ) -> Self {
+        Self {
+            name,
+            section,
+            key,
+            values: vec![value.into()],
+        }
+    }
+
+    fn node(&self) -> Node {
+        let origin = Origin::Flag(self.name);
+        let untyped = |text: &String| Node {
+            origin: origin.clone(),
+            value: Value::Untyped(text.clone()),
+        };
+        match (self.key, self.values.as_slice()) {
+            // A path may contain a comma, so a list is not joined.
+            ("load", values) => Node {
+                value: Value::Array(values.iter().map(untyped).collect()),
+                origin,
+            },
+            (_, [value]) => untyped(value),
+            (_, values) => untyped(&values.join(",")),
+        }
+    }
+}
+
+// === impl sections ===
+
+impl Listen {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
+        let listen = Self {
+            http: section.or("http", value::address, default)?,
+        };
+        section.not_yet("lock")?;
+        section.not_yet("admin")?;
+        section.finish()?;
+        Ok(listen)
+    }
+}
+
+impl StoreConfig {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let default = StoreUrl::Embedded("data".into());
+        let url = section.or("url", StoreUrl::parse, default)?;
+        let url = match (url, section.origin_of("url")) {
+            (StoreUrl::Embedded(path), Some(origin)) => StoreUrl::Embedded(origin.resolve(path)),
+            (url, _) => url,
+        };
+        let store = Self {
+            url,
+            durability: section.or("durability", value::choice(&DURABILITIES), Durability::Sync)?,
+        };
+        section.finish()?;
+        Ok(store)
+    }
+}
+
+impl StoreUrl {
+    fn parse(value: &Value) -> Result<Self, String> {
+        let text = value::nonempty(value)?;
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("embedded", directory)) if !directory.is_empty() => {
+                Ok(Self::Embedded(directory.into()))
+            }
+            Some(("redis" | "rediss" | "redis+sentinel" | "redis+cluster", _)) => Err(format!(
+                "is `{text}`; Redis is not served by this version yet"
+            )),
+            _ => Err(format!(
+                "must be \"memory:\" or \"embedded:DIR\", not `{text}`"
+            )),
+        }
+    }
+}
+
+impl EngineConfig {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let default = lockport_engine::Options::default();
+        let cache = section.or("cache", Cache::parse, Cache::Auto)?;
+        let cache = match (cache, section.origin_of("cache")) {
+            (Cache::At(path), Some(origin)) => Cache::At(origin.resolve(path)),
+            (cache, _) => cache,
+        };
+        let engine = Self {
+            instances: section.or("instances", value::integer(INSTANCES), default.instances)?,
+            memory: section
+                .or("memory", value::size(MEMORY), Size(default.memory))?
+                .0,
+            cache,
+        };
+        section.finish()?;
+        Ok(engine)
+    }
+}
+
+impl Cache {
+    fn parse(value: &Value) -> Result<Self, String> {
+        Ok(match value::nonempty(value)?.as_str() {
+            "auto" => Self::Auto,
+            "off" => Self::Off,
+            path => Self::At(path.into()),
+        })
+    }
+}
+
+impl Limits {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let seconds = Duration::from_secs;
+        let timeout = |key, default| section.or(key, value::duration(TIMEOUT), default);
+        let bytes = |Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limits = Self {
+            connections: section.or("connections", value::integer(CONNECTIONS), 10_000)? as usize,
+            headers: section.or("headers", value::integer(HEADERS), 100)? as usize,
+            header_bytes: bytes(section.or(
+                "header_bytes",
+                value::size(HEADER_BYTES),
+                Size(32 << 10),
+            )?),
+            request_body: section
+                .or("request_body", value::size(REQUEST_BODY), Size(32 << 20))?
+                .0,
+            header_timeout: timeout("header_timeout", seconds(10))?,
+            idle_timeout: timeout("idle_timeout", seconds(75))?,
+            write_timeout: timeout("write_timeout", seconds(30))?,
+            drain: section.or("drain", value::duration(DRAIN), seconds(10))?,
+        };
+        section.finish()?;
+        Ok(limits)
+    }
+}
+
+impl Log {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let level = |value: &Value| {
+            let text = value::nonempty(value)?;
+            match crate::telemetry::check_level(&text) {
+                Ok(()) => Ok(text),
+                Err(why) => Err(format!("is not a level or directives: {why}")),
+            }
+        };
+        let log = Self {
+            level: section.or("level", level, "info".to_owned())?,
+            format: section.or("format", value::choice(&LOG_FORMATS), LogFormat::Text)?,
+        };
+        section.finish()?;
+        Ok(log)
+    }
+}
+
+fn read_load(section: Section<'_>) -> Result<Vec<PathBuf>, ConfigError> {
+    let load = section.or("load", value::list(value::path), Vec::new())?;
+    let origin = section.origin_of("load");
+    section.not_yet("watch")?;
+    section.finish()?;
+    let resolve = |path| match origin {
+        Some(origin) => origin.resolve(path),
+        None => path,
+    };
+    Ok(load.into_iter().map(resolve).collect())
+}
+
+// === impl Show ===
+
+impl Show for StoreUrl {
+    fn show(&self) -> String {
+        match self {
+            Self::Memory => "memory:".to_owned().show(),
+            Self::Embedded(path) => format!("embedded:{}", path.display()).show(),
+        }
+    }
+}
+
+impl Show for Cache {
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned().show(),
+            Self::Off => "off".to_owned().show(),
+            Self::At(path) => path.show(),
+        }
+    }
+}
+
+impl Show for Durability {
+    fn show(&self) -> String {
+        name_in(&DURABILITIES, |it| {
+            matches!(
+                (it, self),
+                (Self::Sync, Self::Sync) | (Self::Relaxed, Self::Relaxed)
+            )
+        })
+    }
+}
+
+impl Show for LogFormat {
+    fn show(&self) -> String {
+        name_in(&LOG_FORMATS, |it| it == self)
+    }
+}
+
+/// The word of a choice, as TOML.
+fn name_in<T>(choices: &[(&'static str, T)], is: impl Fn(&T) -> bool) -> String {
+    let found = choices.iter().find(|(_, it)| is(it));
+    found.map_or_else(String::new, |(word, _)| (*word).to_owned().show())
+}
+
+#[cfg(test)]
+mod tests;

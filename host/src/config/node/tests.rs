@@ -1,0 +1,263 @@
+//! Tests of the node's configuration.
+
+use super::*;
+
+/// The configuration that `text`, variables and flags make.
+fn load(text: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<NodeConfig, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(DEFAULT_FILE);
+    std::fs::write(&file, text).unwrap();
+    let owned = |it: &(&str, &str)| (it.0.to_owned(), it.1.to_owned());
+    NodeConfig::load(&Sources {
+        file: None,
+        directory: directory.path().to_owned(),
+        variables: variables.iter().map(owned).collect(),
+        flags: flags.to_vec(),
+    })
+}
+
+fn refused(text: &str, variables: &[(&str, &str)]) -> String {
+    let error = load(text, variables, &[]).unwrap_err();
+    let hint = error.hint().map(|it| format!(" ({it})"));
+    let text = error.to_string() + &hint.unwrap_or_default();
+    // The directory is another one each time.
+    match text.split_once(DEFAULT_FILE) {
+        Some((_, rest)) => format!("{DEFAULT_FILE}{rest}"),
+        None => text,
+    }
+}
+
+#[test]
+fn without_a_file_everything_has_a_default() {
+    let empty = tempfile::tempdir().unwrap();
+    let config = NodeConfig::load(&Sources {
+        directory: empty.path().to_owned(),
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_eq!(config.listen.http.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.store.url, StoreUrl::Embedded("data".into()));
+    assert_eq!(config.engine.cache, Cache::Auto);
+    assert_eq!(config.file, None);
+    assert!(config.load.is_empty());
+    assert!(config.settings.iter().all(|it| it.origin.is_none()));
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let sources = Sources {
+        file: Some("nowhere/lockport.toml".into()),
+        ..Sources::default()
+    };
+    let error = NodeConfig::load(&sources).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read `nowhere/lockport.toml`");
+}
+
+#[test]
+fn a_flag_goes_over_the_environment_and_that_over_the_file() {
+    let text = "[store]\nurl = \"embedded:file\"\n[listen]\nhttp = \"127.0.0.1:1\"\n[log]\nformat = \"json\"";
+    let variables = [
+        ("LOCKPORT_STORE__URL", "embedded:variable"),
+        ("LOCKPORT_LISTEN__HTTP", "127.0.0.1:2"),
+    ];
+    let flags = [Flag::one("--store", "store", "url", "embedded:flag")];
+    let config = load(text, &variables, &flags).unwrap();
+    assert_eq!(config.store.url, StoreUrl::Embedded("flag".into()));
+    assert_eq!(config.listen.http.port(), 2);
+    assert_eq!(config.log.format, LogFormat::Json);
+    let origin = |key| {
+        let setting = config.settings.iter().find(|it| it.key == key).unwrap();
+        setting.origin.as_ref().unwrap().to_string()
+    };
+    assert_eq!(origin("store.url"), "command line, --store");
+    assert_eq!(
+        origin("listen.http"),
+        "environment variable LOCKPORT_LISTEN__HTTP"
+    );
+    assert!(origin("log.format").ends_with("lockport.toml:6"));
+}
+
+#[test]
+fn paths_in_a_file_are_relative_to_it() {
+    let text =
+        "components.load = [\"a\", \"/b\"]\nstore.url = \"embedded:data\"\nengine.cache = \"c\"";
+    let config = load(text, &[], &[]).unwrap();
+    let directory = config.file.unwrap().parent().unwrap().to_owned();
+    assert_eq!(config.load, [directory.join("a"), "/b".into()]);
+    assert_eq!(config.store.url, StoreUrl::Embedded(directory.join("data")));
+    assert_eq!(config.engine.cache, Cache::At(directory.join("c")));
+}
+
+#[test]
+fn components_on_the_command_line_replace_those_of_the_file() {
+    let flag = Flag {
+        name: "DIR|FILE",
+        section: "components",
+        key: "load",
+        values: vec!["x,y".to_owned(), "z".to_owned()],
+    };
+    let config = load("components.load = [\"a\"]", &[], &[flag]).unwrap();
+    assert_eq!(config.load, [PathBuf::from("x,y"), PathBuf::from("z")]);
+    let one = Flag {
+        name: "DIR|FILE",
+        section: "components",
+        key: "load",
+        values: vec!["x".to_owned()],
+    };
+    let config = load("", &[("LOCKPORT_COMPONENTS__LOAD", "a, b")], &[]).unwrap();
+    assert_eq!(config.load, [PathBuf::from("a"), PathBuf::from("b")]);
+    assert_eq!(load("", &[], &[one]).unwrap().load, [PathBuf::from("x")]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place_and_reason() {
+    for (text, expected) in [
+        (
+            "[store]\nulr = \"memory:\"",
+            "lockport.toml:2: unknown key `store.ulr` (did you mean `url`?)",
+        ),
+        (
+            "[listen]\nhttp = \"localhost\"",
+            "lockport.toml:2: `listen.http` must be an address and a port such as \"127.0.0.1:3000\", not `localhost`",
+        ),
+        (
+            "[listen]\nadmin = \"127.0.0.1:9000\"",
+            "lockport.toml:2: `listen.admin` is not served by this version yet",
+        ),
+        (
+            "store.url = \"redis://localhost\"",
+            "lockport.toml:1: `store.url` is `redis://localhost`; Redis is not served by this version yet",
+        ),
+        (
+            "store.url = \"embedded:\"",
+            "lockport.toml:1: `store.url` must be \"memory:\" or \"embedded:DIR\", not `embedded:`",
+        ),
+        (
+            "limits.connections = 0",
+            "lockport.toml:1: `limits.connections` is 0; it must be 1 to 1000000",
+        ),
+        (
+            "limits.header_timeout = \"0s\"",
+            "lockport.toml:1: `limits.header_timeout` is 0s; it must be 10ms to 1h",
+        ),
+        (
+            "limits.header_bytes = \"2MiB\"",
+            "lockport.toml:1: `limits.header_bytes` is 2MiB; it must be 1KiB to 1MiB",
+        ),
+        (
+            "components.load = \"a\"",
+            "lockport.toml:1: `components.load` must be a list in brackets, not `a`",
+        ),
+        (
+            "components.load = [\"a\", \"\"]",
+            "lockport.toml:1: `components.load` is empty (entry 2)",
+        ),
+        (
+            "stroe.url = \"memory:\"",
+            "lockport.toml:1: unknown key `stroe` (did you mean `store`?)",
+        ),
+    ] {
+        assert_eq!(refused(text, &[]), expected);
+    }
+    let level = refused("log.level = \"lockport=loud\"", &[]);
+    assert!(
+        level.starts_with("lockport.toml:1: `log.level` is not a level or directives: "),
+        "{level}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_no_key_is_refused_by_its_name() {
+    for (variable, expected) in [
+        (
+            ("LOCKPORT_STORE__ULR", "memory:"),
+            "environment variable LOCKPORT_STORE__ULR: unknown key `store.ulr` (did you mean `url`?)",
+        ),
+        (
+            ("LOCKPORT_LIMITS__CONNECTIONS", "many"),
+            "environment variable LOCKPORT_LIMITS__CONNECTIONS: `limits.connections` must be a number, not `many`",
+        ),
+        (
+            ("LOCKPORT_STORE_URL", "memory:"),
+            "environment variable LOCKPORT_STORE_URL: no key of the configuration has this name (did you mean LOCKPORT_STORE__URL?)",
+        ),
+    ] {
+        assert_eq!(refused("", &[variable]), expected);
+    }
+    // What clients and commands read is none of the node's business.
+    assert!(
+        load(
+            "",
+            &[("LOCKPORT_GRANT", "x"), ("LOCKPORT_API_TOKEN", "y")],
+            &[]
+        )
+        .is_ok()
+    );
+    let config = load("", &[("LOCKPORT_LOG", "debug")], &[]).unwrap();
+    assert_eq!(config.log.level, "debug");
+}
+
+#[test]
+fn every_variable_reaches_its_key() {
+    for key in NodeConfig::keys() {
+        let variable = environment::variable(&key);
+        let document = {
+            let mut document = Document::empty(Origin::Flag("test"));
+            let variables = [(variable.clone(), "x".to_owned())];
+            environment::apply(&mut document, &variables, &NodeConfig::keys()).unwrap();
+            document
+        };
+        let (section, name) = key.split_once('.').unwrap();
+        let section = document.root().section(Box::leak(section.into())).unwrap();
+        let origin = section.origin_of(name).unwrap();
+        assert_eq!(*origin, Origin::Variable(variable));
+    }
+}
+
+#[test]
+fn the_production_configuration_loads_and_explains_every_key() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/lockport.toml");
+    let config = NodeConfig::load(&Sources {
+        file: Some(file.clone()),
+        ..Sources::default()
+    })
+    .unwrap();
+    for setting in &config.settings {
+        let said = matches!(setting.origin, Some(Origin::File { .. }));
+        assert!(
+            said,
+            "deploy/lockport.toml does not mention `{}`",
+            setting.key
+        );
+    }
+    // Each key has a comment right above it.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    for pair in lines
+        .windows(2)
+        .filter(|it| it[1].contains(" = ") && !it[1].starts_with('#'))
+    {
+        assert!(pair[0].starts_with('#'), "nothing explains `{}`", pair[1]);
+    }
+}
+
+#[test]
+fn the_defaults_that_the_production_configuration_states_are_the_defaults() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/lockport.toml");
+    let stated = NodeConfig::load(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    });
+    let default = NodeConfig::load(&Sources {
+        directory: "nowhere".into(),
+        ..Sources::default()
+    });
+    let (stated, default) = (stated.unwrap().settings, default.unwrap().settings);
+    let differ: Vec<_> = stated
+        .iter()
+        .zip(&default)
+        .filter(|(stated, default)| stated.value != default.value)
+        .map(|(stated, _)| stated.key.as_str())
+        .collect();
+    assert_eq!(differ, ["store.url", "components.load", "log.format"]);
+}

@@ -1,0 +1,129 @@
+//! When what a handler staged counts.
+//!
+//! ```text
+//!   Head:  head set --> decided --> head and body go out while they are written
+//!   End:   head set --> body held until the handler is done --> decided --> out
+//! ```
+//!
+//! Decided means: a status below 400 commits, anything else discards, unless
+//! the handler asked to keep what it staged. A success is never sent before
+//! its commit, and an error never before everything is given back.
+//!
+//! `End` is for whatever is known only later: a call is kept or rolled back
+//! once its whole answer is there, and an answer without a body says nothing
+//! but its head, so that is sent only when the handler has returned well.
+
+use super::rescue::Refusal;
+use bytes::Bytes;
+use http::StatusCode;
+use http::response::Parts;
+use http_body_util::BodyExt;
+use lockport_engine::{Answer, AnswerBody, BodyError};
+use lockport_store::Transaction;
+use lockport_store::transaction::Nested;
+
+/// The moment at which it is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitPoint {
+    /// Before the head is sent; the body streams.
+    Head,
+    /// When the handler is done; the body is held.
+    End,
+}
+
+/// What is decided about.
+pub enum Stake<'t> {
+    /// A request: its transaction is committed or ended.
+    Request(&'t Transaction),
+    /// A call: its savepoint is kept or rolled back.
+    Call(Nested),
+}
+
+/// A response's body once it is decided.
+#[derive(Debug)]
+pub enum Settled {
+    /// It may still be written.
+    Open(AnswerBody),
+    /// It is all there.
+    Whole(Bytes),
+}
+
+/// Whether an answer's body is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodySent {
+    /// It is.
+    Yes,
+    /// It is not: the request was `HEAD`.
+    No,
+}
+
+/// Decides about what a handler staged, by its answer. `held_max` is how many
+/// bytes of an answer may be held.
+pub async fn settle(
+    stake: Stake<'_>,
+    answer: Answer,
+    point: CommitPoint,
+    sent: BodySent,
+    held_max: u64,
+) -> Result<(Parts, Settled), Refusal> {
+    let Answer { head, body } = answer;
+    let status = head.status;
+    if status.is_informational() {
+        return Err(Refusal::BadStatus(status));
+    }
+    let body = if sent == BodySent::No || is_bodyless(status) {
+        drain(body).await?;
+        Settled::Whole(Bytes::new())
+    } else {
+        match point {
+            CommitPoint::Head => Settled::Open(body),
+            CommitPoint::End => Settled::Whole(body.collect(held_max).await?),
+        }
+    };
+    stake.decide(status).await?;
+    Ok((head, body))
+}
+
+/// Whether an answer with this status has no body, whatever its handler wrote.
+pub fn is_bodyless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+impl Stake<'_> {
+    async fn decide(self, status: StatusCode) -> Result<(), Refusal> {
+        let success = status.as_u16() < 400;
+        match self {
+            Self::Request(transaction) if success || transaction.kept() => {
+                let committed = transaction.commit().await;
+                committed.map(drop).map_err(Refusal::Commit)
+            }
+            Self::Request(transaction) => {
+                transaction.abort();
+                Ok(())
+            }
+            Self::Call(nested) if success => {
+                nested.keep();
+                Ok(())
+            }
+            // Dropped here: rolled back before the caller hears of it.
+            Self::Call(_) => Ok(()),
+        }
+    }
+}
+
+/// Lets the handler finish a body that nobody will see.
+async fn drain(mut body: AnswerBody) -> Result<(), Refusal> {
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    Ok(())
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Handler(failure) => Self::Handler(failure),
+            BodyError::TooLarge { limit } => Self::HeldTooLarge { limit },
+        }
+    }
+}

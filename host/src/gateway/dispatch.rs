@@ -1,0 +1,192 @@
+//! One request, from top to bottom.
+//!
+//! The order of the steps is a promise: what is cheap and the client's own
+//! fault is refused first, locks are waited for before an instance is taken,
+//! and nothing is answered before the transaction has ended.
+
+use super::calls::JoinedCalls;
+use super::commit::{self, BodySent, CommitPoint, Settled, Stake};
+use super::identity::{self, RequestId};
+use super::intake::{Intake, Pump};
+use super::outcome::Outcome;
+use super::outgoing::Outgoing;
+use super::rescue::Refusal;
+use super::route::{Found, Params};
+use super::target::{self, Target};
+use super::{Gateway, Route, headers, locks};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, response};
+use http_body::Body;
+use lockport_engine::{Admission, Context};
+use lockport_store::Transaction;
+use lockport_store::transaction::{Limits, Scope};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A request whose route is known.
+struct Routed {
+    route: Arc<Route>,
+    params: Params,
+    sent: BodySent,
+}
+
+/// Ends a transaction when it is dropped, which gives back what it holds. A
+/// transaction that was committed is not touched.
+struct Ending(Arc<Transaction>);
+
+impl Gateway {
+    /// Answers a request, whatever happens. Dropping the future ends the
+    /// request: its handler is stopped and its locks are given back.
+    pub async fn handle<B>(self: &Arc<Self>, request: Request<B>) -> Response<Outgoing<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let id = RequestId::of(request.headers());
+        let mut outcome = Outcome::begin(id.clone(), request.method().clone());
+        let dispatched = AssertUnwindSafe(self.dispatch(request, &id, &mut outcome));
+        let answer = dispatched.catch_unwind().await;
+        let mut response = match answer.unwrap_or(Err(Refusal::Panicked)) {
+            Ok(response) => {
+                outcome.answered(response.status());
+                response
+            }
+            Err(refusal) => {
+                outcome.refused(&refusal);
+                refusal.response(&id).map(Outgoing::whole)
+            }
+        };
+        response.headers_mut().insert(identity::HEADER, id.header());
+        response
+    }
+
+    async fn dispatch<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        id: &RequestId,
+        outcome: &mut Outcome,
+    ) -> Result<Response<Outgoing<B>>, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (mut parts, body) = request.into_parts();
+        let routed = self.route(&mut parts)?;
+        let owner = &routed.route.owner;
+        outcome.routed(&owner.name, &routed.route.path);
+        headers::clean_request(&mut parts.headers);
+        let deadline = Instant::now() + owner.deadline;
+        let Intake { body, mut pump } = Intake::begin(body, owner.request_body).await?;
+        let request = Request::from_parts(parts, body);
+        let work = self.answer(request, routed, id, deadline);
+        let (head, body) = Pump::alongside(&mut pump, work).await??;
+        Ok(respond(head, body, pump))
+    }
+
+    /// Whose request it is. Brings its target into one form.
+    fn route(&self, parts: &mut Parts) -> Result<Routed, Refusal> {
+        target::normalise(parts)?;
+        let target = Target::read(&parts.uri)?;
+        let (route, params) = match self.routes.find(&target, &parts.method) {
+            Found::Route(route, params) => (route.clone(), params),
+            Found::WrongMethod(allowed) => return Err(Refusal::WrongMethod(allowed)),
+            Found::Nobody => return Err(Refusal::NoRoute),
+        };
+        let sent = match parts.method == Method::HEAD {
+            true => BodySent::No,
+            false => BodySent::Yes,
+        };
+        if route.methods.head_is_get(&parts.method) {
+            // Any handler of GET can answer this; what it writes stays here.
+            parts.method = Method::GET;
+        }
+        Ok(Routed {
+            route,
+            params,
+            sent,
+        })
+    }
+
+    /// The transaction of a request: locks, handler, commit.
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<lockport_engine::Body>,
+        routed: Routed,
+        id: &RequestId,
+        deadline: Instant,
+    ) -> Result<(response::Parts, Settled), Refusal> {
+        let Routed {
+            route,
+            params,
+            sent,
+        } = routed;
+        let transaction = self.begin(&route, id);
+        let transaction = &transaction.0;
+        locks::take(transaction, &route, &params, deadline).await?;
+        let calls = JoinedCalls::of_request(self, &route.owner, transaction, id, deadline);
+        let context = context(&route, params, id, deadline, transaction.scope(), calls);
+        let component = &route.owner.component;
+        let answer = component.answer(request, context, Admission::Queue).await?;
+        let stake = Stake::Request(transaction);
+        let held_max = route.owner.response_held;
+        commit::settle(stake, answer, CommitPoint::Head, sent, held_max).await
+    }
+
+    fn begin(&self, route: &Route, id: &RequestId) -> Ending {
+        let label = format!("{} {} {id}", route.owner.name, route.path);
+        Ending(Transaction::begin(
+            self.store.clone(),
+            Limits::default(),
+            label,
+        ))
+    }
+}
+
+/// What an instance is told of the request it serves.
+pub(super) fn context(
+    route: &Route,
+    params: Params,
+    id: &RequestId,
+    deadline: Instant,
+    scope: Scope,
+    calls: Arc<JoinedCalls>,
+) -> Context {
+    Context {
+        scope,
+        route: route.path.clone(),
+        params,
+        id: id.text().clone(),
+        // Who asks is known once requests are authenticated.
+        principal: None,
+        deadline,
+        calls,
+    }
+}
+
+/// The response as its client will see it.
+fn respond<B>(
+    head: response::Parts,
+    body: Settled,
+    pump: Option<Pump<B>>,
+) -> Response<Outgoing<B>> {
+    let mut head = head;
+    let length = headers::clean_response(&mut head.headers);
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let body = match body {
+        Settled::Whole(bytes) => Outgoing::whole(bytes),
+        Settled::Open(body) => Outgoing::answer(body, length, pump),
+    };
+    Response::from_parts(head, body)
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,143 @@
+//! Which headers cross the gateway.
+//!
+//! Headers about one hop (RFC 9110, 7.6.1) end here in both directions: what
+//! they say is between the client and us. `Lockport-*` is ours: a client's are
+//! not shown to handlers, and a handler's are not sent. How long a body is and
+//! where it ends is decided by whoever writes it to the wire, never by a
+//! header that a handler set.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+
+/// Headers about one hop, beside those that `Connection` names.
+const HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What headers of ours begin with.
+const OURS: &str = "lockport-";
+
+/// Takes out of a request what its handler must not see.
+pub fn clean_request(headers: &mut HeaderMap) {
+    clean(headers);
+}
+
+/// Takes out of a response what its client must not see, and returns the
+/// length of the body if the response states one that can be true.
+pub fn clean_response(headers: &mut HeaderMap) -> Option<u64> {
+    clean(headers);
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => return None,
+        (Some(value), None) => length(value),
+        (Some(_), Some(_)) => None,
+    };
+    if length.is_none() {
+        headers.remove(CONTENT_LENGTH);
+    }
+    length
+}
+
+fn clean(headers: &mut HeaderMap) {
+    // Most messages have none of these, so only what is there is looked at.
+    if headers.contains_key(CONNECTION) {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+    }
+    let doomed: Vec<_> = headers
+        .keys()
+        .filter(|it| HOP.contains(it) || it.as_str().starts_with(OURS))
+        .cloned()
+        .collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// The headers that `Connection` says are about this hop. A body's length
+/// stays: to strip it on a client's word would change where the body ends.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| *name != CONTENT_LENGTH && *name != http::header::HOST)
+        .collect()
+}
+
+/// A length, if it is digits only: `+5` and `5, 5` are not.
+fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok()?;
+    let plain = !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn headers_about_one_hop_and_headers_of_ours_do_not_cross() {
+        let mut cleaned = headers(&[
+            ("connection", "x-mine, Close"),
+            ("connection", "content-length, host"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "secret"),
+            ("lockport-grant", "secret"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("x-other", "2"),
+        ]);
+        clean_request(&mut cleaned);
+        let mut left: Vec<_> = cleaned.keys().map(HeaderName::as_str).collect();
+        left.sort();
+        assert_eq!(left, ["content-length", "host", "x-other"]);
+    }
+
+    #[test]
+    fn only_one_plain_length_is_believed() {
+        for (values, expected) in [
+            (&["12"][..], Some(12)),
+            (&["0"], Some(0)),
+            (&["+5"], None),
+            (&["-5"], None),
+            (&[""], None),
+            (&["5, 5"], None),
+            (&["5", "5"], None),
+            (&["5", "6"], None),
+            (&["99999999999999999999999"], None),
+        ] {
+            let pairs: Vec<_> = values.iter().map(|it| ("content-length", *it)).collect();
+            let mut headers = headers(&pairs);
+            assert_eq!(clean_response(&mut headers), expected, "{values:?}");
+            assert_eq!(headers.contains_key("content-length"), expected.is_some());
+        }
+        assert_eq!(clean_response(&mut HeaderMap::new()), None);
+    }
+}

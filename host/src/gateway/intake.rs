@@ -1,0 +1,293 @@
+//! A request's body on its way to its handler.
+//!
+//! ```text
+//!   client --> Pump --> bounded buffer --> Reader --> handler
+//! ```
+//!
+//! HTTP/1 shows that a client has gone away only to someone who has read all
+//! of its request. So the gateway reads ahead of the handler, up to
+//! [`BUFFER_BYTES`], and while the handler works the connection is watched. The
+//! [`Pump`] is no task: whoever drives the request polls it on the side
+//! ([`Pump::alongside`]), so it ends with the request.
+//!
+//! The limit on a body is kept here too, by what was announced before anything
+//! is read, and by what comes.
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::{Empty, Full};
+use lockport_engine::BoxError;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// How far the gateway reads ahead of a handler, in bytes.
+pub const BUFFER_BYTES: usize = 1 << 20;
+
+/// Why a body did not arrive whole.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// It is larger than allowed.
+    #[error("the request's body is larger than {limit} bytes")]
+    TooLarge {
+        /// How much is allowed, in bytes.
+        limit: u64,
+    },
+    /// The client broke off, or what it sent is not a body.
+    #[error("the request's body broke off: {0}")]
+    Broken(String),
+}
+
+/// Moves a body from its client into a buffer that a [`Reader`] reads.
+pub struct Pump<B> {
+    source: Pin<Box<B>>,
+    shared: Arc<Shared>,
+    limit: u64,
+    taken: u64,
+}
+
+/// The handler's side of a body.
+struct Reader(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    buffered: usize,
+    /// How it ended, once it has.
+    end: Option<Result<(), IntakeError>>,
+    /// Nobody will read any more; what comes is thrown away.
+    unread: bool,
+    reader: Option<Waker>,
+    pump: Option<Waker>,
+}
+
+/// A body for a handler and, unless it is there already, what brings it.
+pub struct Intake<B> {
+    /// For the handler.
+    pub body: lockport_engine::Body,
+    /// What must be driven while the request lasts.
+    pub pump: Option<Pump<B>>,
+}
+
+impl<B> Intake<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    /// Begins to take a body in. One that is known to be too large is refused
+    /// unread; one that has arrived already needs no pump.
+    pub async fn begin(source: B, limit: u64) -> Result<Self, IntakeError> {
+        if source.is_end_stream() {
+            return Ok(Self::whole(Empty::new()));
+        }
+        if source.size_hint().lower() > limit {
+            return Err(IntakeError::TooLarge { limit });
+        }
+        let mut pump = Pump {
+            source: Box::pin(source),
+            shared: Arc::default(),
+            limit,
+            taken: 0,
+        };
+        let ended = std::future::poll_fn(|cx| match pump.poll(cx) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match ended.await {
+            Some(Err(error)) => Err(error),
+            Some(Ok(())) => Ok(Self::arrived(&pump.shared)),
+            None => Ok(Self {
+                body: Reader(pump.shared.clone())
+                    .map_err(BoxError::from)
+                    .boxed_unsync(),
+                pump: Some(pump),
+            }),
+        }
+    }
+
+    fn arrived(shared: &Arc<Shared>) -> Self {
+        let mut state = shared.lock();
+        match (state.chunks.pop_front(), state.chunks.is_empty()) {
+            (None, _) => Self::whole(Empty::new()),
+            (Some(only), true) => Self::whole(Full::new(only)),
+            (Some(first), false) => {
+                state.chunks.push_front(first);
+                Self::whole(Reader(shared.clone()))
+            }
+        }
+    }
+
+    fn whole(body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static) -> Self {
+        Self {
+            body: body.map_err(Into::into).boxed_unsync(),
+            pump: None,
+        }
+    }
+}
+
+impl<B> Pump<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    /// Drives `work` with the pump on the side. If the body does not arrive
+    /// whole, `work` is dropped unfinished and the reason returned.
+    pub async fn alongside<T>(
+        pump: &mut Option<Self>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, IntakeError> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| {
+            if let Some(it) = pump
+                && let Poll::Ready(end) = it.poll(cx)
+            {
+                *pump = None;
+                end?;
+            }
+            work.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Moves what has come, as far as there is room. Ready when the body has
+    /// ended.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), IntakeError>> {
+        loop {
+            if self.shared.is_full(cx) {
+                return Poll::Pending;
+            }
+            let end = match self.source.as_mut().poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    // Trailers of a request mean nothing to anyone here.
+                    Err(_) => continue,
+                    Ok(data) => {
+                        self.taken = self.taken.saturating_add(data.len() as u64);
+                        if self.taken <= self.limit {
+                            self.shared.push(data);
+                            continue;
+                        }
+                        Err(IntakeError::TooLarge { limit: self.limit })
+                    }
+                },
+                Poll::Ready(Some(Err(error))) => Err(IntakeError::Broken(error.to_string())),
+                Poll::Ready(None) => Ok(()),
+            };
+            self.shared.end(end.clone());
+            return Poll::Ready(end);
+        }
+    }
+}
+
+impl<B> Drop for Pump<B> {
+    fn drop(&mut self) {
+        // A reader that is left behind must not wait for ever.
+        let gone = IntakeError::Broken("the request is over".to_owned());
+        self.shared.end(Err(gone));
+    }
+}
+
+impl Shared {
+    fn is_full(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        let full = state.buffered >= BUFFER_BYTES && !state.unread;
+        if full {
+            state.pump = Some(cx.waker().clone());
+        }
+        full
+    }
+
+    fn push(&self, data: Bytes) {
+        let mut state = self.lock();
+        if state.unread || data.is_empty() {
+            return;
+        }
+        state.buffered += data.len();
+        state.chunks.push_back(data);
+        let reader = state.reader.take();
+        drop(state);
+        wake(reader);
+    }
+
+    /// The first end is the one that counts.
+    fn end(&self, end: Result<(), IntakeError>) {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        let reader = state.reader.take();
+        drop(state);
+        wake(reader);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = IntakeError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IntakeError>>> {
+        let mut state = self.0.lock();
+        if let Some(data) = state.chunks.pop_front() {
+            state.buffered -= data.len();
+            let pump = state.pump.take();
+            drop(state);
+            wake(pump);
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match &state.end {
+            Some(Ok(())) => Poll::Ready(None),
+            Some(Err(error)) => Poll::Ready(Some(Err(error.clone()))),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.0.lock();
+        state.chunks.is_empty() && matches!(state.end, Some(Ok(())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.0.lock();
+        let mut hint = SizeHint::new();
+        hint.set_lower(state.buffered as u64);
+        if matches!(state.end, Some(Ok(()))) {
+            hint.set_upper(state.buffered as u64);
+        }
+        hint
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.unread = true;
+        state.chunks.clear();
+        state.buffered = 0;
+        let pump = state.pump.take();
+        drop(state);
+        wake(pump);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Tests of taking a body in.
+
+use super::*;
+use futures_util::FutureExt;
+use std::collections::VecDeque;
+
+/// A body of chunks; one that is `None` has not come yet.
+struct Source {
+    chunks: VecDeque<Option<&'static [u8]>>,
+    announced: Option<u64>,
+    breaks: bool,
+}
+
+impl Source {
+    fn new(chunks: &[Option<&'static [u8]>]) -> Self {
+        Self {
+            chunks: chunks.iter().copied().collect(),
+            announced: None,
+            breaks: false,
+        }
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.chunks.pop_front() {
+            Some(Some(chunk)) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(chunk))))),
+            Some(None) => {
+                // The next poll finds more.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None if self.breaks => {
+                let error = std::io::Error::other("reset");
+                Poll::Ready(Some(Err(error)))
+            }
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.announced
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Reads a body to its end while its pump is driven.
+async fn read(source: Source, limit: u64) -> Result<Bytes, IntakeError> {
+    let Intake { body, mut pump } = Intake::begin(source, limit).await?;
+    let collected = Pump::alongside(&mut pump, body.collect()).await?;
+    Ok(collected.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn a_body_that_is_there_needs_no_pump() {
+    let one = Intake::begin(Source::new(&[Some(b"abc")]), 3)
+        .await
+        .unwrap();
+    assert!(one.pump.is_none());
+    assert_eq!(one.body.size_hint().exact(), Some(3));
+
+    let many = Intake::begin(Source::new(&[Some(b"a"), Some(b"b")]), 3)
+        .await
+        .unwrap();
+    assert!(many.pump.is_none());
+    assert_eq!(many.body.size_hint().exact(), Some(2));
+    assert_eq!(many.body.collect().await.unwrap().to_bytes(), "ab");
+
+    let none = Intake::begin(Source::new(&[]), 0).await.unwrap();
+    assert!(none.pump.is_none() && none.body.is_end_stream());
+}
+
+#[tokio::test]
+async fn a_body_that_comes_in_parts_arrives_whole() {
+    let source = Source::new(&[None, Some(b"ab"), None, Some(b"cd"), None]);
+    assert_eq!(read(source, 4).await.unwrap(), "abcd");
+}
+
+#[tokio::test]
+async fn a_body_that_announces_too_much_is_refused_unread() {
+    let mut source = Source::new(&[None, Some(b"abcde")]);
+    source.announced = Some(5);
+    let refused = Intake::begin(source, 4).now_or_never().unwrap();
+    assert!(matches!(
+        refused.err(),
+        Some(IntakeError::TooLarge { limit: 4 })
+    ));
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_large_ends_the_work() {
+    let source = Source::new(&[None, Some(b"abc"), None, Some(b"de")]);
+    let refused = read(source, 4).await.unwrap_err();
+    assert!(matches!(refused, IntakeError::TooLarge { limit: 4 }));
+    let at_once = Source::new(&[Some(b"abcde")]);
+    assert!(matches!(
+        read(at_once, 4).await,
+        Err(IntakeError::TooLarge { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_ends_the_work() {
+    let mut source = Source::new(&[None, Some(b"abc"), None]);
+    source.breaks = true;
+    let broken = read(source, 9).await.unwrap_err();
+    assert_eq!(broken.to_string(), "the request's body broke off: reset");
+}
+
+#[tokio::test]
+async fn the_pump_reads_ahead_of_the_handler_and_no_further_than_the_buffer() {
+    const CHUNK: &[u8] = &[0; BUFFER_BYTES / 2];
+    let source = Source::new(&[None, Some(CHUNK), Some(CHUNK), Some(CHUNK), Some(b"end")]);
+    let intake = Intake::begin(source, u64::MAX).await.unwrap();
+    let (mut body, mut pump) = (intake.body, intake.pump);
+    let mut idle = Box::pin(Pump::alongside(&mut pump, std::future::pending::<()>()));
+    assert!((&mut idle).now_or_never().is_none());
+    drop(idle);
+    let pump = pump.as_mut().unwrap();
+    assert_eq!(pump.taken, BUFFER_BYTES as u64, "the buffer is full");
+
+    body.frame().await.unwrap().unwrap();
+    std::future::poll_fn(|cx| Poll::Ready(pump.poll(cx).is_ready())).await;
+    assert_eq!(
+        pump.taken,
+        (BUFFER_BYTES / 2 * 3) as u64,
+        "there is room again"
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_taken_in_all_the_same() {
+    // Only so is it seen whether the client is still there.
+    const CHUNK: &[u8] = &[0; BUFFER_BYTES];
+    let source = Source::new(&[None, Some(CHUNK), Some(CHUNK), Some(CHUNK)]);
+    let intake = Intake::begin(source, u64::MAX).await.unwrap();
+    drop(intake.body);
+    let mut pump = intake.pump.unwrap();
+    let ended = std::future::poll_fn(|cx| pump.poll(cx)).await;
+    assert!(ended.is_ok());
+    assert_eq!(pump.taken, 3 * BUFFER_BYTES as u64);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_left_behind_is_told() {
+    let source = Source::new(&[None, None, Some(b"abc")]);
+    let intake = Intake::begin(source, 9).await.unwrap();
+    drop(intake.pump);
+    let error = intake.body.collect().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the request's body broke off: the request is over"
+    );
+}

@@ -1,0 +1,38 @@
+//! The program: one node of Lockport.
+//!
+//! A node reads its configuration, opens its store, loads its components,
+//! binds its sockets, and only then serves. What can be refused is refused
+//! before that, with a hint and an exit code of its own.
+//!
+//! ```text
+//!   main --> cli --> node                 who builds
+//!                     |
+//!                     +--> gateway        who listens
+//!                     |       |
+//!                     |       v
+//!                     |    engine         who runs components
+//!                     |       |
+//!                     v       v
+//!                      store              who holds what
+//!
+//!   config: read by cli and node only.   shutdown, telemetry: leaves.
+//! ```
+//!
+//! What is deliberately absent: nothing here names wasmtime or SQLite; only
+//! `cli/output.rs` prints; only `cli/exit.rs` knows exit codes; only
+//! `gateway/rescue.rs` picks a status; only `config/environment.rs` reads the
+//! environment.
+
+pub mod cli;
+
+pub mod config;
+
+pub mod bundle;
+
+pub mod node;
+
+pub mod gateway;
+
+pub mod shutdown;
+
+pub mod telemetry;

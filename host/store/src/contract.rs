@@ -1,0 +1,295 @@
+//! The contract of [`Store`](crate::store::Store), as tests that every store
+//! runs: each function in the modules below is one test per store.
+//!
+//! A new store adds its [`World`] here, and a line to the macro.
+
+mod locks;
+mod races;
+mod state;
+
+use crate::clock::{Clock, ManualClock};
+use crate::core::Limits;
+use crate::embedded::{self, Embedded};
+use crate::id::{CommitId, GrantId, TransactionId};
+use crate::memory::Memory;
+use crate::name::{Collection, Key, LockName};
+use crate::store::{
+    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Order, Page,
+    Query, Store, Token, Versioned, Write,
+};
+use crate::time::Time;
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Makes each function of this module a test of each store, in such a
+/// [`Setting`].
+macro_rules! contract {
+    ($setting:ident: $($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[test]
+            fn $name() {
+                use $crate::contract::{Setting, World, run};
+                run(World::memory(Setting::$setting), super::$name);
+            })*
+        }
+        mod embedded {
+            $(#[test]
+            fn $name() {
+                use $crate::contract::{Setting, World, run};
+                run(World::embedded(Setting::$setting), super::$name);
+            })*
+        }
+    };
+}
+pub(crate) use contract;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const NO_WAIT: Duration = Duration::ZERO;
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Small ones, so that tests run into them.
+pub(crate) const LIMITS: Limits = Limits {
+    waiters_per_lock: 3,
+    records: 100,
+};
+
+/// What a test needs of its store.
+#[derive(Clone, Copy)]
+pub(crate) enum Setting {
+    /// [`LIMITS`], and time in the test's hands.
+    Narrow,
+    /// The default limits, and the machine's time.
+    Real,
+}
+
+impl Setting {
+    fn limits_and_clock(self, manual: &ManualClock) -> (Limits, Clock) {
+        match self {
+            Setting::Narrow => (LIMITS, manual.clone().into()),
+            Setting::Real => (Limits::default(), Clock::machine()),
+        }
+    }
+}
+
+/// A store, and its time.
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    /// Its clock, in the [`Setting::Narrow`].
+    pub(crate) clock: ManualClock,
+    /// Removed after the store is closed.
+    _directory: Option<tempfile::TempDir>,
+}
+
+/// Runs one test to its end, within reason.
+pub(crate) fn run<F: Future<Output = ()>>(world: World, test: impl FnOnce(Arc<World>) -> F) {
+    let world = Arc::new(world);
+    block_on(test(world));
+}
+
+/// Runs a future on a runtime of its own, within reason.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_time().build().unwrap();
+    let bounded = async { tokio::time::timeout(PATIENCE, future).await };
+    runtime.block_on(bounded).expect("it ends within reason")
+}
+
+/// Polls a future once: what it answers at once, if it does.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|context| {
+        Poll::Ready(match Pin::new(&mut *future).poll(context) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+impl World {
+    pub(crate) fn memory(setting: Setting) -> Self {
+        let clock = ManualClock::new(Time::default() + 1_000 * SECOND);
+        let (limits, time) = setting.limits_and_clock(&clock);
+        Self {
+            store: Arc::new(Memory::with(limits, time)),
+            clock,
+            _directory: None,
+        }
+    }
+
+    pub(crate) fn embedded(setting: Setting) -> Self {
+        let clock = ManualClock::new(Time::default() + 1_000 * SECOND);
+        let (limits, time) = setting.limits_and_clock(&clock);
+        let directory = tempfile::tempdir().unwrap();
+        let options = embedded::Options {
+            // The disk is not what is tested here.
+            durability: embedded::Durability::Relaxed,
+            limits,
+            clock: time,
+        };
+        let store = Embedded::open_with(directory.path(), options).unwrap();
+        Self {
+            store: Arc::new(store),
+            clock,
+            _directory: Some(directory),
+        }
+    }
+
+    /// Acquires what is free.
+    pub(crate) async fn hold(&self, request: &Acquire) -> Granted {
+        self.store.acquire(request.clone()).await.unwrap()
+    }
+
+    /// The refusal of a request that gets nothing.
+    pub(crate) async fn refusal(&self, request: &Acquire) -> AcquireError {
+        self.store.acquire(request.clone()).await.unwrap_err()
+    }
+
+    /// Queues a request that has to wait.
+    pub(crate) async fn queue(
+        &self,
+        request: &Acquire,
+    ) -> Pin<Box<dyn Future<Output = Result<Granted, AcquireError>> + Send + '_>> {
+        let mut waiting = self.store.acquire(request.clone());
+        assert!(poll_once(&mut waiting).await.is_none(), "it waits");
+        waiting
+    }
+
+    pub(crate) async fn holder(&self, text: &str) -> Option<Token> {
+        let lock = self.store.lock(name(text)).await.unwrap();
+        lock.holder.map(|it| it.token)
+    }
+
+    pub(crate) async fn get(&self, collection: &Collection, text: &str) -> Option<Versioned> {
+        let got = self.store.get(collection.clone(), key(text)).await;
+        got.unwrap()
+    }
+
+    pub(crate) async fn list(&self, collection: &Collection, query: Query) -> Page {
+        self.store.list(collection.clone(), query).await.unwrap()
+    }
+
+    /// A commit of a transaction that has nothing yet.
+    pub(crate) fn commit(&self) -> Commit {
+        self.commit_of(TransactionId::mint())
+    }
+
+    pub(crate) fn commit_of(&self, transaction: TransactionId) -> Commit {
+        Commit {
+            id: CommitId::mint(self.store.now()),
+            transaction,
+            guards: vec![],
+            reads: vec![],
+            ranges: vec![],
+            writes: vec![],
+        }
+    }
+
+    pub(crate) async fn apply(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.store.commit(commit).await
+    }
+
+    /// Writes values without further ado; answers the commit's number.
+    pub(crate) async fn write(&self, collection: &Collection, values: &[(&str, &str)]) -> u64 {
+        let mut commit = self.commit();
+        for (key, value) in values {
+            commit.writes.push(put(collection, key, value));
+        }
+        self.apply(commit).await.unwrap().number
+    }
+}
+
+pub(crate) fn name(text: &str) -> LockName {
+    LockName::new(text).unwrap()
+}
+
+pub(crate) fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+/// A collection that anybody may write.
+pub(crate) fn open() -> Collection {
+    Collection::new("shop", "notes", None).unwrap()
+}
+
+/// A collection whose values are guarded by `order/{key}`.
+pub(crate) fn guarded() -> Collection {
+    Collection::new("shop", "orders", Some("order/{key}")).unwrap()
+}
+
+pub(crate) fn of(transaction: TransactionId, names: &[&str]) -> Acquire {
+    Acquire {
+        id: GrantId::mint(),
+        names: names.iter().map(|it| name(it)).collect(),
+        holder: Holder::Transaction(transaction),
+        lease: None,
+        wait: NO_WAIT,
+        label: "a transaction".to_owned(),
+    }
+}
+
+pub(crate) fn of_caller(names: &[&str]) -> Acquire {
+    Acquire {
+        holder: Holder::Caller,
+        lease: Some(10 * SECOND),
+        label: "a caller".to_owned(),
+        ..of(TransactionId::mint(), names)
+    }
+}
+
+pub(crate) fn waiting(wait: Duration, request: Acquire) -> Acquire {
+    Acquire { wait, ..request }
+}
+
+pub(crate) fn guarding(request: &Acquire) -> Guarding {
+    Guarding {
+        grant: request.id,
+        names: request.names.clone(),
+    }
+}
+
+/// A write without the lock it may need, of a key that was not read.
+pub(crate) fn put(collection: &Collection, text: &str, value: &str) -> Write {
+    Write {
+        collection: collection.clone(),
+        key: key(text),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        guard: collection.guard(&key(text)).unwrap(),
+        absence_read: false,
+    }
+}
+
+pub(crate) fn delete(collection: &Collection, text: &str) -> Write {
+    Write {
+        value: None,
+        ..put(collection, text, "")
+    }
+}
+
+/// A write of a key that was read as absent.
+pub(crate) fn create(collection: &Collection, text: &str, value: &str) -> Write {
+    Write {
+        absence_read: true,
+        ..put(collection, text, value)
+    }
+}
+
+pub(crate) fn query(prefix: &str, after: Option<&str>, order: Order, limit: usize) -> Query {
+    Query {
+        prefix: prefix.to_owned(),
+        after: after.map(str::to_owned),
+        order,
+        limit,
+    }
+}
+
+/// The keys of a page, and whether there is more.
+pub(crate) fn keys(page: &Page) -> (Vec<&str>, bool) {
+    let keys = page.entries.iter().map(|(key, _)| key.as_str());
+    (keys.collect(), page.more)
+}

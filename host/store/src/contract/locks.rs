@@ -1,0 +1,335 @@
+//! What every store promises of locks. How the core does it, edge by edge, is
+//! tested there; here it is seen through the store, with those who wait.
+
+use super::*;
+use crate::store::{LEASE_MIN, Released, RenewError, Taken};
+
+contract!(
+    Narrow:
+    a_lock_is_held_until_it_is_released,
+    a_held_lock_is_refused_without_a_wait,
+    a_wait_ends_with_a_hand_over_in_the_order_of_arrival,
+    a_wait_ends_when_it_runs_out,
+    a_wait_ends_when_it_is_released,
+    a_wait_ends_with_its_transaction,
+    a_wait_that_nobody_awaits_any_more_is_cancelled,
+    a_grant_that_nobody_awaited_is_given_back,
+    an_acquire_that_was_never_polled_is_nothing,
+    all_names_are_acquired_or_none,
+    nobody_overtakes_a_waiter,
+    a_transaction_gets_views_of_what_it_holds,
+    a_caller_gets_none_of_what_it_holds,
+    a_lease_runs_out_and_the_next_is_served,
+    a_renewed_grant_lasts,
+    the_end_of_a_transaction_frees_its_locks,
+    a_forced_release_is_told_to_nobody_but_shows,
+    a_lock_shows_its_holder_and_its_waiters,
+    what_is_not_allowed_is_refused,
+    a_lock_takes_so_many_waiters,
+);
+
+fn transaction() -> TransactionId {
+    TransactionId::mint()
+}
+
+async fn a_lock_is_held_until_it_is_released(world: Arc<World>) {
+    for request in [
+        of(transaction(), &["a", "b", "a"]),
+        of_caller(&["a", "b", "a"]),
+    ] {
+        let granted = world.hold(&request).await;
+        assert_eq!(granted.acquired, [name("a"), name("b")]);
+        let names: Vec<_> = granted.tokens.iter().map(|it| it.0.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(world.holder("a").await, Some(granted.tokens[0].1));
+        let release = || world.store.release(request.id);
+        assert_eq!(release().await, Ok(Released::Released));
+        assert_eq!(world.holder("a").await, None);
+        // A second one harms nobody.
+        let next = of(transaction(), &["a"]);
+        let token = world.hold(&next).await.tokens[0].1;
+        assert!(token > granted.tokens[0].1);
+        assert_eq!(release().await, Ok(Released::Already));
+        assert_eq!(world.holder("a").await, Some(token));
+        world.store.release(next.id).await.unwrap();
+    }
+}
+
+async fn a_held_lock_is_refused_without_a_wait(world: Arc<World>) {
+    world.hold(&of(transaction(), &["b"])).await;
+    for request in [of(transaction(), &["a", "b"]), of_caller(&["a", "b"])] {
+        assert_eq!(world.refusal(&request).await, AcquireError::Held(name("b")));
+    }
+    assert_eq!(world.holder("a").await, None);
+}
+
+async fn a_wait_ends_with_a_hand_over_in_the_order_of_arrival(world: Arc<World>) {
+    let mut holder = of(transaction(), &["a"]);
+    let mut token = world.hold(&holder).await.tokens[0].1;
+    let requests = [
+        waiting(SECOND, of(transaction(), &["a"])),
+        waiting(SECOND, of_caller(&["a"])),
+        waiting(SECOND, of(transaction(), &["a"])),
+    ];
+    let mut queued = Vec::new();
+    for request in &requests {
+        queued.push(world.queue(request).await);
+    }
+    for (request, next) in requests.into_iter().zip(queued) {
+        world.store.release(holder.id).await.unwrap();
+        let granted = next.await.unwrap();
+        assert!(granted.tokens[0].1 > token);
+        token = granted.tokens[0].1;
+        assert_eq!(world.holder("a").await, Some(token));
+        holder = request;
+    }
+}
+
+async fn a_wait_ends_when_it_runs_out(world: Arc<World>) {
+    world.hold(&of(transaction(), &["a"])).await;
+    let request = waiting(SECOND, of(transaction(), &["a"]));
+    let mut queued = world.queue(&request).await;
+    world.clock.advance(SECOND - Duration::from_micros(1));
+    assert!(poll_once(&mut queued).await.is_none());
+    world.clock.advance(Duration::from_micros(1));
+    assert_eq!(queued.await, Err(AcquireError::TimedOut));
+    assert_eq!(world.store.release(request.id).await, Ok(Released::Already));
+}
+
+async fn a_wait_ends_when_it_is_released(world: Arc<World>) {
+    world.hold(&of(transaction(), &["a"])).await;
+    let request = waiting(SECOND, of(transaction(), &["a"]));
+    let queued = world.queue(&request).await;
+    assert_eq!(
+        world.store.release(request.id).await,
+        Ok(Released::Released)
+    );
+    assert_eq!(queued.await, Err(AcquireError::Cancelled));
+}
+
+async fn a_wait_ends_with_its_transaction(world: Arc<World>) {
+    world.hold(&of(transaction(), &["a"])).await;
+    let own = transaction();
+    let queued = world.queue(&waiting(SECOND, of(own, &["a"]))).await;
+    world.store.end(own);
+    assert_eq!(queued.await, Err(AcquireError::Cancelled));
+}
+
+async fn a_wait_that_nobody_awaits_any_more_is_cancelled(world: Arc<World>) {
+    let holder = of(transaction(), &["a"]);
+    world.hold(&holder).await;
+    for request in [of(transaction(), &["a", "b"]), of_caller(&["a", "b"])] {
+        drop(world.queue(&waiting(SECOND, request)).await);
+        let lock = world.store.lock(name("a")).await.unwrap();
+        assert_eq!(lock.waiting, 0);
+        // Whom it kept away is let through.
+        let next = of(transaction(), &["b"]);
+        world.hold(&next).await;
+        world.store.release(next.id).await.unwrap();
+    }
+}
+
+async fn a_grant_that_nobody_awaited_is_given_back(world: Arc<World>) {
+    for request in [of(transaction(), &["a"]), of_caller(&["a"])] {
+        let holder = of(transaction(), &["a"]);
+        world.hold(&holder).await;
+        let queued = world.queue(&waiting(SECOND, request)).await;
+        // It wins the race, and its answer is dropped unread.
+        world.store.release(holder.id).await.unwrap();
+        drop(queued);
+        assert_eq!(world.holder("a").await, None);
+    }
+}
+
+async fn an_acquire_that_was_never_polled_is_nothing(world: Arc<World>) {
+    drop(world.store.acquire(of(transaction(), &["a"])));
+    assert_eq!(world.holder("a").await, None);
+}
+
+async fn all_names_are_acquired_or_none(world: Arc<World>) {
+    let (one, two) = (of(transaction(), &["a"]), of(transaction(), &["b"]));
+    world.hold(&one).await;
+    world.hold(&two).await;
+    let mut both = world
+        .queue(&waiting(SECOND, of(transaction(), &["a", "b"])))
+        .await;
+    world.store.release(one.id).await.unwrap();
+    assert!(poll_once(&mut both).await.is_none());
+    assert_eq!(world.holder("a").await, None, "kept for it, not held");
+    world.store.release(two.id).await.unwrap();
+    let granted = both.await.unwrap();
+    assert_eq!(granted.acquired.len(), 2);
+    assert_eq!(world.holder("a").await, world.holder("b").await);
+}
+
+async fn nobody_overtakes_a_waiter(world: Arc<World>) {
+    let holder = of(transaction(), &["a"]);
+    world.hold(&holder).await;
+    let both = world
+        .queue(&waiting(SECOND, of(transaction(), &["a", "b"])))
+        .await;
+    let refusal = world.refusal(&of(transaction(), &["b"])).await;
+    assert_eq!(refusal, AcquireError::Held(name("b")), "not even a try");
+    let mut behind = world
+        .queue(&waiting(SECOND, of(transaction(), &["b"])))
+        .await;
+    world.store.release(holder.id).await.unwrap();
+    assert!(both.await.is_ok());
+    assert!(poll_once(&mut behind).await.is_none());
+}
+
+async fn a_transaction_gets_views_of_what_it_holds(world: Arc<World>) {
+    let own = transaction();
+    let first = of(own, &["a"]);
+    let token = world.hold(&first).await.tokens[0].1;
+    let view = of(own, &["a"]);
+    let granted = world.hold(&view).await;
+    assert_eq!(granted.tokens, [(name("a"), token)]);
+    assert_eq!(granted.acquired, []);
+    assert_eq!(world.store.release(view.id).await, Ok(Released::Already));
+
+    let both = world.hold(&of(own, &["b", "a"])).await;
+    assert_eq!(both.acquired, [name("b")]);
+    assert_eq!(both.tokens[1], (name("a"), token));
+    assert!(both.tokens[0].1 > token);
+}
+
+async fn a_caller_gets_none_of_what_it_holds(world: Arc<World>) {
+    world.hold(&of_caller(&["a"])).await;
+    let refusal = world.refusal(&of_caller(&["a"])).await;
+    assert_eq!(refusal, AcquireError::Held(name("a")));
+}
+
+async fn a_lease_runs_out_and_the_next_is_served(world: Arc<World>) {
+    let leased = Acquire {
+        lease: Some(10 * SECOND),
+        ..of(transaction(), &["a"])
+    };
+    for holder in [leased, of_caller(&["a"])] {
+        let token = world.hold(&holder).await.tokens[0].1;
+        let next = waiting(60 * SECOND, of(transaction(), &["a"]));
+        let mut queued = world.queue(&next).await;
+        world.clock.advance(10 * SECOND - Duration::from_micros(1));
+        assert!(poll_once(&mut queued).await.is_none());
+        world.clock.advance(Duration::from_micros(1));
+        assert!(queued.await.unwrap().tokens[0].1 > token);
+        let renewal = world.store.renew(holder.id, SECOND).await;
+        assert_eq!(renewal, Err(RenewError::Lost), "never revives");
+        assert_eq!(world.store.release(holder.id).await, Ok(Released::Already));
+        world.store.release(next.id).await.unwrap();
+    }
+}
+
+async fn a_renewed_grant_lasts(world: Arc<World>) {
+    let holder = of_caller(&["a"]);
+    world.hold(&holder).await;
+    let renew = |lease| world.store.renew(holder.id, lease);
+    assert_eq!(renew(SECOND).await, Ok(10 * SECOND), "never shortens");
+    assert_eq!(renew(20 * SECOND).await, Ok(20 * SECOND));
+    world.clock.advance(19 * SECOND);
+    assert!(world.holder("a").await.is_some());
+    assert!(matches!(
+        renew(LEASE_MIN / 2).await,
+        Err(RenewError::Invalid(_))
+    ));
+
+    let unleased = of(transaction(), &["b"]);
+    world.hold(&unleased).await;
+    let renewal = world.store.renew(unleased.id, SECOND).await;
+    assert_eq!(renewal, Ok(Duration::MAX));
+    let unknown = world.store.renew(GrantId::mint(), SECOND).await;
+    assert_eq!(unknown, Err(RenewError::Lost));
+}
+
+async fn the_end_of_a_transaction_frees_its_locks(world: Arc<World>) {
+    let own = transaction();
+    world.hold(&of(own, &["a"])).await;
+    world.hold(&of(own, &["b"])).await;
+    let next = world
+        .queue(&waiting(SECOND, of(transaction(), &["a", "b"])))
+        .await;
+    world.store.end(own);
+    world.store.end(own);
+    assert!(next.await.is_ok());
+}
+
+async fn a_forced_release_is_told_to_nobody_but_shows(world: Arc<World>) {
+    for holder in [of(transaction(), &["a", "b"]), of_caller(&["a", "b"])] {
+        let token = world.hold(&holder).await.tokens[0].1;
+        let force = || world.store.force_release(name("b"), "a test".to_owned());
+        let taken = Taken {
+            names: holder.names.clone(),
+            token,
+            label: holder.label.clone(),
+        };
+        assert_eq!(force().await, Ok(Some(taken)));
+        assert_eq!(world.holder("a").await, None);
+        assert_eq!(force().await, Ok(None));
+        let renewal = world.store.renew(holder.id, SECOND).await;
+        assert_eq!(renewal, Err(RenewError::Lost));
+    }
+}
+
+async fn a_lock_shows_its_holder_and_its_waiters(world: Arc<World>) {
+    let idle = world.store.lock(name("a")).await.unwrap();
+    assert_eq!((idle.holder, idle.waiting), (None, 0));
+    let token = world.hold(&of_caller(&["a"])).await.tokens[0].1;
+    let _queued = world
+        .queue(&waiting(SECOND, of(transaction(), &["a"])))
+        .await;
+    world.clock.advance(SECOND / 2);
+    let lock = world.store.lock(name("a")).await.unwrap();
+    let holder = lock.holder.unwrap();
+    assert_eq!((holder.token, &*holder.label), (token, "a caller"));
+    assert_eq!(holder.remaining, Some(10 * SECOND - SECOND / 2));
+    assert_eq!(holder.held_for, SECOND / 2);
+    assert_eq!(
+        (lock.waiters, lock.waiting),
+        (vec!["a transaction".to_owned()], 1)
+    );
+}
+
+async fn what_is_not_allowed_is_refused(world: Arc<World>) {
+    let good = of(transaction(), &["a"]);
+    let many = (0..65).map(|it| name(&it.to_string())).collect();
+    for wrong in [
+        Acquire {
+            names: vec![],
+            ..good.clone()
+        },
+        Acquire {
+            names: many,
+            ..good.clone()
+        },
+        Acquire {
+            holder: Holder::Caller,
+            ..good.clone()
+        },
+        Acquire {
+            lease: Some(NO_WAIT),
+            ..good.clone()
+        },
+    ] {
+        let refusal = world.refusal(&wrong).await;
+        assert!(matches!(refusal, AcquireError::Invalid(_)), "{refusal:?}");
+    }
+    world.hold(&good).await;
+    let again = world.refusal(&good).await;
+    assert!(matches!(again, AcquireError::Invalid(_)), "{again:?}");
+}
+
+async fn a_lock_takes_so_many_waiters(world: Arc<World>) {
+    world.hold(&of(transaction(), &["a"])).await;
+    let mut queued = Vec::new();
+    for _ in 0..LIMITS.waiters_per_lock {
+        queued.push(
+            world
+                .queue(&waiting(SECOND, of(transaction(), &["a"])))
+                .await,
+        );
+    }
+    let refusal = world
+        .refusal(&waiting(SECOND, of(transaction(), &["a"])))
+        .await;
+    assert!(matches!(refusal, AcquireError::Quota(_)), "{refusal:?}");
+}

@@ -1,0 +1,116 @@
+//! Whether a transaction may be applied.
+
+use super::table::{Stage, Standing};
+use super::{Core, Effect};
+use crate::id::TransactionId;
+use crate::name::LockName;
+use crate::store::{Commit, CommitError, Holder, Token, Write};
+use crate::time::Time;
+
+/// What a store has now of what a commit names, each list in the commit's own
+/// order. An absent key has version 0, an unwritten collection change 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Current {
+    /// The version of each of [`Commit::reads`].
+    pub reads: Vec<u64>,
+    /// The change number of each of [`Commit::ranges`].
+    pub ranges: Vec<u64>,
+    /// The version of each of [`Commit::writes`].
+    pub writes: Vec<u64>,
+}
+
+impl Core {
+    /// Whether `commit` may be applied at `now` to a store that has `current`.
+    ///
+    /// A lost guard is looked for first: who lost a lock mostly finds the data
+    /// changed as well, and the lost lock is what it has to be told of.
+    pub fn check(
+        &mut self,
+        commit: &Commit,
+        current: &Current,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), CommitError> {
+        self.tick(now, effects);
+        self.check_guards(commit)?;
+        check_versions(commit, current)?;
+        let covered = commit.writes.iter().zip(&current.writes);
+        for (write, version) in covered {
+            if let Some(name) = &write.guard {
+                self.check_cover(commit.transaction, name, write, *version)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every grant the transaction relies on is still its own.
+    fn check_guards(&self, commit: &Commit) -> Result<(), CommitError> {
+        let transaction = Holder::Transaction(commit.transaction);
+        for guard in &commit.guards {
+            let held = self.table.get(guard.grant).is_some_and(|it| {
+                it.holder == transaction && matches!(it.stage, Stage::Held { .. })
+            });
+            if held {
+                continue;
+            }
+            // Of its names, the one that somebody else has by now tells most.
+            let taken = guard.names.iter().find(|it| self.current_token(it) != 0);
+            return Err(match taken.or(guard.names.first()) {
+                Some(name) => CommitError::Fenced {
+                    name: name.clone(),
+                    current: self.current_token(name),
+                },
+                // A guard without names is not one; refuse it all the same.
+                None => CommitError::Aborted,
+            });
+        }
+        Ok(())
+    }
+
+    /// The lock of a guarded write is held by the transaction; or the key is
+    /// new, is known to be so, and nobody has or awaits the lock.
+    fn check_cover(
+        &self,
+        transaction: TransactionId,
+        name: &LockName,
+        write: &Write,
+        version: u64,
+    ) -> Result<(), CommitError> {
+        match self.table.standing(name, Holder::Transaction(transaction)) {
+            Standing::Own(_) => Ok(()),
+            Standing::Free if write.absence_read && version == 0 => Ok(()),
+            Standing::Free | Standing::Taken { .. } => {
+                Err(CommitError::Unguarded { name: name.clone() })
+            }
+        }
+    }
+
+    /// The token of who holds `name`; 0 if nobody does.
+    fn current_token(&self, name: &LockName) -> Token {
+        match self.table.holder(name).map(|(_, it)| &it.stage) {
+            Some(Stage::Held { token, .. }) => *token,
+            _ => 0,
+        }
+    }
+}
+
+/// Everything that was read is as it was.
+fn check_versions(commit: &Commit, current: &Current) -> Result<(), CommitError> {
+    for ((collection, key, seen), now) in commit.reads.iter().zip(&current.reads) {
+        if seen != now {
+            return Err(CommitError::Conflict {
+                collection: collection.name().to_owned(),
+                key: key.as_str().to_owned(),
+            });
+        }
+    }
+    for ((collection, seen), now) in commit.ranges.iter().zip(&current.ranges) {
+        if seen != now {
+            return Err(CommitError::Conflict {
+                collection: collection.name().to_owned(),
+                key: "*".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! A hasher for identities. They are 128 random bits minted by the host, never
+//! chosen by a client, so any 64 of them are as good as a hash.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// A map from identities.
+pub(super) type IdMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Takes the low half of a 128-bit identity for its hash.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // Not reached for identities; kept right for whatever else is hashed.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(5) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        // The truncation is the point.
+        self.0 = id as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,271 @@
+//! The store in a directory: durable, and with nothing beside it.
+//!
+//! ```text
+//!   locks of a transaction ------------------> shell: core under a mutex, in the
+//!   (acquire, release, end)                     caller's thread; no disk
+//!                                                 |        ^
+//!   locks of a caller -------> shell -- journal --+        | check, release
+//!                                                 v        |
+//!   commit, resolve --------> queue --------> writer thread: one SQLite
+//!                                             transaction, one fsync per batch
+//!   get, list --------------> queue --------> reader threads: WAL snapshots
+//! ```
+//!
+//! The grants of transactions live in memory only: a restart ends their
+//! transactions anyway. What has to outlive it is written by one thread, which
+//! takes whatever is there, writes it in one SQLite transaction, and answers
+//! only after that is on the disk: commits, the records of their ids, grants of
+//! callers, and the mark no token may pass ([`core`](crate::core)).
+//!
+//! No caller's stack and no executor's thread ever runs SQLite.
+
+mod directory;
+mod readers;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use crate::clock::Clock;
+use crate::core::{Core, Effect, Limits};
+use crate::id::{CommitId, GrantId, TransactionId};
+use crate::name::{Collection, Key, LockName};
+use crate::shell::{Shell, Timer};
+use crate::store::{
+    Acquire, AcquireError, Answer, Commit, CommitError, Committed, Granted, Lock, Page, Query,
+    Released, RenewError, Resolved, Store, StoreError, Taken, Versioned,
+};
+use crate::time::Time;
+use directory::Directory;
+use readers::Readers;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use writer::Writer;
+
+/// The database's file within the directory.
+const DATABASE: &str = "lockport.db";
+
+/// What survives what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Whatever was answered survives the machine's sudden end.
+    #[default]
+    Sync,
+    /// Whatever was answered survives the process's end; the machine's may take
+    /// the last moments along. Nothing is ever half there.
+    Relaxed,
+}
+
+/// How a store in a directory is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Default [`Durability::Sync`].
+    pub durability: Durability,
+    /// How much it takes.
+    pub limits: Limits,
+    /// Its time; goes on from where the store left off.
+    pub clock: Clock,
+}
+
+/// A store in a directory, which is its own for as long as this lives.
+///
+/// Dropping it waits for the batch under way, and closes the database; the
+/// directory can be opened again then.
+// The fields are dropped in this order: first what produces work.
+pub struct Embedded {
+    _timer: Timer,
+    readers: Readers,
+    writer: Writer,
+    shell: Arc<Shell>,
+    directory: Directory,
+}
+
+/// Why a directory cannot be opened as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be created, or not be written to.
+    #[error("the directory `{path}` cannot be used")]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has it open, or this one has already.
+    #[error("the directory `{path}` is in use by another process")]
+    InUse {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A later version of this program has written it.
+    #[error("the database has schema {found}; this program knows up to {known}")]
+    Newer {
+        /// The schema of the database.
+        found: u32,
+        /// The schema this program writes.
+        known: u32,
+    },
+    /// The database is not one of ours.
+    #[error("`{path}` is a database of something else")]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file system cannot do what the database needs.
+    #[error("the file system of `{path}` does not support a write-ahead log")]
+    NoLog {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// SQLite cannot open or read it.
+    #[error("the database cannot be opened")]
+    Database(#[from] rusqlite::Error),
+    /// The operating system gives no threads.
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Embedded {
+    /// Opens the store in `directory`, which is created (mode 0700) if it is
+    /// not there. Blocks; call it off the request path.
+    pub fn open(directory: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let options = Options {
+            durability,
+            ..Options::default()
+        };
+        Self::open_with(directory, options)
+    }
+
+    /// As [`Embedded::open`], with limits and a clock of its own.
+    pub fn open_with(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        let Options {
+            durability,
+            limits,
+            mut clock,
+        } = options;
+        // Before SQLite sees anything of it.
+        let directory = Directory::lock(directory)?;
+        let database = directory.path().join(DATABASE);
+        let connection = schema::open_writer(&database, durability)?;
+        let marks = rows::marks(&connection)?;
+        clock.reach(marks.time);
+
+        let (core, forgotten) = restore(&connection, limits, marks.token, clock.now())?;
+        let token_limit = core.token_limit();
+        tracing::debug!(token_limit, forgotten, "the store is restored");
+
+        let (writer, nudge) = writer::queue();
+        let shell = Shell::durable(core, clock, nudge);
+        let writer = writer.start(connection, shell.clone(), marks, limits.records)?;
+        let readers = Readers::start(&database)?;
+        let timer = Timer::start(&shell).map_err(OpenError::Thread)?;
+        Ok(Self {
+            _timer: timer,
+            readers,
+            writer,
+            shell,
+            directory,
+        })
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            limits: Limits::default(),
+            clock: Clock::machine(),
+        }
+    }
+}
+
+/// The core as it was written down, with its first tokens reserved; and how
+/// many grants had to be struck out.
+fn restore(
+    connection: &rusqlite::Connection,
+    limits: Limits,
+    high_water: u64,
+    now: Time,
+) -> Result<(Core, usize), OpenError> {
+    let mut effects = Vec::new();
+    let grants = rows::grants(connection)?;
+    let mut core = Core::restore(limits, high_water, grants, now, &mut effects);
+    let reservation = core.first_reservation(now);
+    let transaction = connection.unchecked_transaction()?;
+    rows::set_token(&transaction, reservation)?;
+    for effect in &effects {
+        if let Effect::Forget(id) = effect {
+            rows::forget(&transaction, *id)?;
+        }
+    }
+    transaction.commit()?;
+    core.reserved(reservation);
+    Ok((core, effects.len()))
+}
+
+impl Store for Embedded {
+    fn summary(&self) -> String {
+        format!("embedded at {}", self.directory.path().display())
+    }
+
+    fn now(&self) -> Time {
+        self.shell.now()
+    }
+
+    fn acquire(&self, request: Acquire) -> Answer<'_, Result<Granted, AcquireError>> {
+        Box::pin(self.shell.acquire(request))
+    }
+
+    fn renew(&self, grant: GrantId, lease: Duration) -> Answer<'_, Result<Duration, RenewError>> {
+        Box::pin(self.shell.renew(grant, lease))
+    }
+
+    fn release(&self, grant: GrantId) -> Answer<'_, Result<Released, StoreError>> {
+        Box::pin(self.shell.release(grant))
+    }
+
+    fn force_release(
+        &self,
+        name: LockName,
+        reason: String,
+    ) -> Answer<'_, Result<Option<Taken>, StoreError>> {
+        Box::pin(self.shell.force_release(name, reason))
+    }
+
+    fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>> {
+        Box::pin(async move { Ok(self.shell.look(&name)) })
+    }
+
+    fn get(
+        &self,
+        collection: Collection,
+        key: Key,
+    ) -> Answer<'_, Result<Option<Versioned>, StoreError>> {
+        Box::pin(
+            self.readers
+                .read(move |it| rows::get(it, collection.name(), &key)),
+        )
+    }
+
+    fn list(&self, collection: Collection, query: Query) -> Answer<'_, Result<Page, StoreError>> {
+        Box::pin(
+            self.readers
+                .read(move |it| rows::list(it, collection.name(), &query)),
+        )
+    }
+
+    fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>> {
+        Box::pin(self.writer.commit(commit))
+    }
+
+    fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
+        Box::pin(self.writer.resolve(id))
+    }
+
+    fn end(&self, transaction: TransactionId) {
+        self.shell.end(transaction);
+    }
+}

@@ -1,0 +1,414 @@
+//! What a request does with a store: staged reads and writes, guards, and one
+//! commit.
+//!
+//! A [`Transaction`] belongs to one request. Each component that takes part in
+//! it, the one that serves the request and every one it calls, has a [`Scope`]
+//! of it: same overlay, same guards. While a callee runs, its caller's scope
+//! waits; a callee that fails is rolled back to the savepoint its scope began
+//! with.
+//!
+//! # A transaction
+//!
+//! ```text
+//!           commit (applied, refused or unknown), abort, drop
+//!   Open ----------------------------------------------------> Ended
+//!    |                                                           ^
+//!    | a read finds something else than an earlier one           |
+//!    +------------------> Poisoned ------------------------------+
+//!                          (commit answers the conflict)
+//! ```
+//!
+//! Nothing leads back, and every way to *Ended* gives the guards back: the
+//! commit does in its own step, everything else by [`Store::end`].
+//!
+//! # A scope
+//!
+//! ```text
+//!               seal; kept or dropped (nested); end of the transaction
+//!      Open -----------------------------------------------------------> Closed
+//!      |  ^
+//! nest |  | the nested scope is kept or dropped
+//!      v  |
+//!     Waiting
+//! ```
+//!
+//! One operation of a scope is under way at a time (its *turn*), and a nested
+//! scope has its caller's turn for as long as it lasts. So only the innermost
+//! scope stages anything, and its frame is the top of the overlay. Every
+//! operation looks at the state before it asks the store *and* after: an answer
+//! that arrives too late changes nothing, and a grant that does is given back.
+
+mod guard;
+mod overlay;
+mod reads;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+pub use guard::Guard;
+pub use scope::{Nested, Scope};
+
+use crate::id::{CommitId, GrantId, TransactionId};
+use crate::name::LockName;
+use crate::store::{
+    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Resolved,
+    Store, StoreError, Write,
+};
+use guard::Grant;
+use overlay::Overlay;
+use reads::{Reads, Stale};
+use scope::ScopeState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often a commit whose answer was lost is resolved before its outcome is
+/// given up as unknown. Each attempt takes as long as the store lets it.
+const RESOLVE_ATTEMPTS: usize = 3;
+
+/// How much one transaction may do. Exceeding one is [`StateError::Quota`] or,
+/// for guards, [`AcquireError::Quota`], with the limit's name in the text.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Reads, writes and listings. Default 1 000.
+    pub operations: usize,
+    /// Keys and values staged, in bytes. Default 8 MiB.
+    pub staged_bytes: usize,
+    /// One value, in bytes. Default 1 MiB.
+    pub value_bytes: usize,
+    /// Grants held at once. Default 64.
+    pub guards: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            operations: 1_000,
+            staged_bytes: 8 * 1024 * 1024,
+            value_bytes: 1024 * 1024,
+            guards: 64,
+        }
+    }
+}
+
+/// The staged reads and writes of one request, and the guards it holds.
+///
+/// Dropping it without a commit discards what is staged and gives the guards
+/// back ([`Store::end`]). Every [`Scope`] keeps it alive.
+pub struct Transaction {
+    id: TransactionId,
+    store: Arc<dyn Store>,
+    limits: Limits,
+    label: String,
+    root: Arc<ScopeState>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    phase: Phase,
+    overlay: Overlay,
+    reads: Reads,
+    /// What the transaction acquired and has not given back, oldest first. A
+    /// grant that was lost stays, so that the commit is fenced.
+    grants: Vec<Arc<Grant>>,
+    /// How many grants there have been.
+    granted: u64,
+    /// How many scopes there have been.
+    scopes: u64,
+    operations: usize,
+    kept: bool,
+}
+
+enum Phase {
+    Open,
+    Poisoned(Stale),
+    Ended,
+}
+
+/// Why an operation on state failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// A key, value or query is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// Something read has changed: the transaction can only end.
+    #[error("something the transaction has read has changed")]
+    Conflict,
+    /// A limit of the transaction is reached.
+    #[error("{0}")]
+    Quota(String),
+    /// The scope is sealed or the transaction has ended.
+    #[error("the transaction takes nothing more")]
+    Closed,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a lock operation of a transaction failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// Nothing was acquired.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The grant has ended.
+    #[error("the lock is not held any more")]
+    Lost,
+    /// A lease is not allowed, or the guard has none to renew.
+    #[error("{0}")]
+    Invalid(String),
+    /// The guard may not be released.
+    #[error("the guard may not be released: {0}")]
+    InUse(&'static str),
+    /// The scope is sealed, or the transaction has ended or can only end.
+    #[error("the transaction takes nothing more")]
+    Closed,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Transaction {
+    /// Begins a transaction. `label` is shown to operators as the holder of
+    /// its locks.
+    pub fn begin(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
+        Arc::new(Self {
+            id: TransactionId::mint(),
+            store,
+            limits,
+            label,
+            root: Arc::new(ScopeState::root()),
+            inner: Mutex::new(Inner {
+                phase: Phase::Open,
+                overlay: Overlay::new(scope::ROOT),
+                reads: Reads::default(),
+                grants: Vec::new(),
+                granted: 0,
+                scopes: 1,
+                operations: 0,
+                kept: false,
+            }),
+        })
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// Acquires a route's locks: they belong to the request, cannot be
+    /// released by a component, and every scope entered later inherits them.
+    pub async fn acquire_for_route(
+        &self,
+        names: Vec<LockName>,
+        wait: Duration,
+    ) -> Result<(), LockError> {
+        self.check_room()?;
+        let (id, granted) = self.ask(names, wait, None).await?;
+        let admitted = self.admit(id, &granted, guard::Origin::Route);
+        if admitted.is_err() {
+            self.give_back(id).await;
+        }
+        admitted.map(drop)
+    }
+
+    /// The scope of the component that serves the request.
+    pub fn scope(self: &Arc<Self>) -> Scope {
+        Scope::new(self.clone(), self.root.clone())
+    }
+
+    /// Whether nothing is staged. A transaction that staged nothing needs no
+    /// commit.
+    pub fn is_read_only(&self) -> bool {
+        self.lock().overlay.is_empty()
+    }
+
+    /// Whether a component asked to commit in spite of an error answer.
+    pub fn kept(&self) -> bool {
+        self.lock().kept
+    }
+
+    /// Seals every scope and applies what is staged, in one step. Without
+    /// anything staged it only ends. A lost answer is resolved by the commit's
+    /// id; [`StoreError::Unavailable`] is left only if that fails too. What a
+    /// nested scope has staged that was not kept is discarded. A transaction
+    /// that has ended answers [`CommitError::Aborted`].
+    ///
+    /// On any error nothing is applied, and the transaction has ended.
+    /// Dropping the future may leave the outcome unknown; the guards are given
+    /// back all the same.
+    pub async fn commit(&self) -> Result<Option<Committed>, CommitError> {
+        // Also if this future is dropped, and after a refusal, which leaves the
+        // grants held. After a success there is nothing left to end.
+        let _end = EndOnDrop(self);
+        let Some(commit) = self.seal_for_commit()? else {
+            return Ok(None);
+        };
+        let id = commit.id;
+        match self.store.commit(commit).await {
+            Err(CommitError::Store(error)) => self.resolve(id, error).await.map(Some),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// Ends it now: what is staged is discarded, the guards are given back,
+    /// every scope is closed. Idempotent; after a commit it does nothing.
+    pub fn abort(&self) {
+        let ended = std::mem::replace(&mut self.lock().phase, Phase::Ended);
+        if !matches!(ended, Phase::Ended) {
+            self.store.end(self.id);
+        }
+    }
+
+    /// Ends the transaction for everybody else and takes what is to be applied;
+    /// `None` if nothing is.
+    fn seal_for_commit(&self) -> Result<Option<Commit>, CommitError> {
+        let mut inner = self.lock();
+        match std::mem::replace(&mut inner.phase, Phase::Ended) {
+            Phase::Ended => return Err(CommitError::Aborted),
+            Phase::Poisoned(stale) => {
+                return Err(CommitError::Conflict {
+                    collection: stale.collection,
+                    key: stale.key,
+                });
+            }
+            Phase::Open => {}
+        }
+        let staged = inner.overlay.take();
+        if staged.is_empty() {
+            return Ok(None);
+        }
+        let guards = inner.grants.iter().map(|it| Guarding {
+            grant: it.id,
+            names: it.names.clone(),
+        });
+        let writes = staged.into_iter().map(|(collection, key, staged)| Write {
+            absence_read: inner.reads.version(&collection, &key) == Some(0),
+            collection,
+            key,
+            value: staged.value,
+            guard: staged.guard,
+        });
+        Ok(Some(Commit {
+            id: CommitId::mint(self.store.now()),
+            transaction: self.id,
+            guards: guards.collect(),
+            reads: inner.reads.keys().collect(),
+            ranges: inner.reads.ranges().collect(),
+            writes: writes.collect(),
+        }))
+    }
+
+    /// Finds out what became of a commit whose answer was lost.
+    async fn resolve(&self, id: CommitId, error: StoreError) -> Result<Committed, CommitError> {
+        for _ in 0..RESOLVE_ATTEMPTS {
+            match self.store.resolve(id).await {
+                Ok(Resolved::Committed(committed)) => return Ok(committed),
+                Ok(Resolved::Aborted) => return Err(CommitError::Aborted),
+                Ok(Resolved::Forgotten) => break,
+                Err(StoreError::Unavailable(_)) => {}
+            }
+        }
+        Err(error.into())
+    }
+
+    // --- What scopes build on. ---
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whatever a panic left behind can still be ended, which is all that is
+        // done with it, and a second panic in a destructor would be worse.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one grant more may be held.
+    fn check_room(&self) -> Result<(), LockError> {
+        let inner = self.lock();
+        if !matches!(inner.phase, Phase::Open) {
+            return Err(LockError::Closed);
+        }
+        if inner.grants.len() >= self.limits.guards {
+            return Err(LockError::Acquire(AcquireError::Quota(format!(
+                "a transaction holds at most {} guards",
+                self.limits.guards
+            ))));
+        }
+        Ok(())
+    }
+
+    /// Asks the store for locks.
+    async fn ask(
+        &self,
+        names: Vec<LockName>,
+        wait: Duration,
+        lease: Option<Duration>,
+    ) -> Result<(GrantId, Granted), LockError> {
+        let id = GrantId::mint();
+        let request = Acquire {
+            id,
+            names,
+            holder: Holder::Transaction(self.id),
+            lease,
+            wait,
+            label: self.label.clone(),
+        };
+        match self.store.acquire(request).await {
+            Ok(granted) => Ok((id, granted)),
+            // Only the end of the transaction cancels a wait that is awaited.
+            Err(AcquireError::Cancelled) => Err(LockError::Closed),
+            Err(AcquireError::Store(error)) => Err(LockError::Store(error)),
+            Err(error) => Err(LockError::Acquire(error)),
+        }
+    }
+
+    /// Takes a grant into the transaction, if that is still open.
+    fn admit(
+        &self,
+        id: GrantId,
+        granted: &Granted,
+        origin: guard::Origin,
+    ) -> Result<Guard, LockError> {
+        let mut inner = self.lock();
+        if !matches!(inner.phase, Phase::Open) {
+            return Err(LockError::Closed);
+        }
+        let mut own = None;
+        if let Some(first) = granted.acquired.first() {
+            inner.granted += 1;
+            let token = granted.tokens.iter().find(|(name, _)| name == first);
+            let grant = Arc::new(Grant {
+                id,
+                ordinal: inner.granted,
+                names: granted.acquired.clone(),
+                token: token.map_or(0, |(_, token)| *token),
+                origin,
+            });
+            inner.grants.push(grant.clone());
+            own = Some(grant);
+        }
+        Ok(Guard::new(own, granted, &inner.grants))
+    }
+
+    /// Gives back a grant that came too late.
+    async fn give_back(&self, id: GrantId) {
+        if matches!(self.lock().phase, Phase::Ended) {
+            // It may have come after everything else was given back.
+            self.store.end(self.id);
+        } else if let Err(error) = self.store.release(id).await {
+            tracing::debug!(%error, "a grant that came too late is given back with the rest");
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+/// Gives back what a transaction still holds.
+struct EndOnDrop<'a>(&'a Transaction);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store.end(self.0.id);
+    }
+}

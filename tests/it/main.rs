@@ -1,0 +1,50 @@
+//! What Lockport does, seen from outside: every test starts real processes.
+//!
+//! One binary for all of them, so that it is linked once and its tests run in
+//! parallel. Each module is about one subject; the words they are written in
+//! are in `tests/harness`.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+/// Makes one test per store of each function that takes a
+/// [`harness::Storage`].
+macro_rules! on_every_store {
+    ($($test:ident,)+) => {
+        mod memory {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::harness::Storage::Memory);
+            })+
+        }
+        mod embedded {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::harness::Storage::Embedded);
+            })+
+        }
+    };
+}
+
+mod answers;
+mod bad_bodies;
+mod bad_input;
+mod cache;
+mod cli;
+mod concurrency;
+mod conflicts;
+mod contract_invoice;
+mod contract_order;
+mod contract_order_changes;
+mod crash;
+mod examples;
+mod fencing;
+mod gateway;
+mod growth;
+mod hostile;
+mod malformed;
+mod requests;
+mod shutdown;
+mod slow;
+mod tidy;
+mod transactions;
