@@ -10,7 +10,7 @@ mod pack;
 mod serve;
 mod sources;
 
-use crate::config::node::LogFormat;
+use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exit::Exit;
 use output::Output;
@@ -57,7 +57,7 @@ enum Command {
     /// told to stop by SIGTERM or SIGINT. Then it takes no new requests and
     /// finishes those under way; a second signal ends it at once. Never builds
     /// anything.
-    Serve(Node),
+    Serve(NodeArgs),
 
     /// Do everything that `serve` does before it listens, then report
     ///
@@ -70,7 +70,7 @@ enum Command {
 
 /// What a node runs, over what its configuration says.
 #[derive(Clone, Debug, Args)]
-struct Node {
+struct NodeArgs {
     /// Components: directories with a `component.toml`, or packed `.wasm` files
     ///
     /// Named here, they replace `components.load` of the configuration.
@@ -97,7 +97,7 @@ struct Node {
 #[derive(Clone, Debug, Args)]
 struct Check {
     #[command(flatten)]
-    node: Node,
+    node: NodeArgs,
 
     /// Print what is in force, and where each value came from
     #[arg(long)]

@@ -2,7 +2,7 @@
 //!
 //! Two files for two people. `lockport.toml` is the operator's ([`node`]);
 //! `component.toml` is the author's and travels with the code ([`manifest`]).
-//! Both are strict ([`document`]), and every value is checked where it is read
+//! Both are strict ([`section`]), and every value is checked where it is read
 //! ([`value`]), so what comes out of here needs no second look.
 //!
 //! Only the command line and the composition root know these types; below
@@ -13,6 +13,8 @@ pub mod document;
 pub mod environment;
 pub mod manifest;
 pub mod node;
+pub mod section;
+pub mod sources;
 pub mod value;
 
 pub use document::{ConfigError, Origin, Setting};

@@ -15,7 +15,7 @@
 //!                     v       v
 //!                      store              who holds what
 //!
-//!   config: read by cli and node only.   shutdown, telemetry: leaves.
+//!   config: read by cli and node only.   descriptors, shutdown, telemetry: leaves.
 //! ```
 //!
 //! What is deliberately absent: nothing here names wasmtime or SQLite; only
@@ -32,6 +32,8 @@ pub mod bundle;
 pub mod node;
 
 pub mod gateway;
+
+pub mod descriptors;
 
 pub mod shutdown;
 

@@ -46,6 +46,7 @@ pub struct Ready {
     /// The program's version.
     pub version: &'static str,
     /// The address of each listener there is, by its key in `[listen]`.
+    #[serde(flatten)]
     pub listeners: BTreeMap<&'static str, SocketAddr>,
     /// The components, in the order they were named.
     pub components: Vec<ReadyComponent>,

@@ -6,13 +6,20 @@
 
 pub mod writer;
 
-use crate::config::node::LogFormat;
-use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use writer::{BufferedStderr, Flush};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 /// How to log.
 #[derive(Clone, Debug)]
@@ -37,13 +44,13 @@ pub fn check_level(level: &str) -> Result<(), String> {
 /// Starts logging for the whole process. Does nothing if something else logs
 /// already, as in tests. Dropping what is returned writes what is buffered.
 pub fn start(options: &Options) -> Flush {
-    let (stderr, flush) = BufferedStderr::start();
+    let (stderr, flush) = BufferedStderr::start(options.format);
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse_lossy(&options.level);
-    let color = options
-        .color
-        .unwrap_or_else(|| std::io::stderr().is_terminal());
+    let color = options.color.unwrap_or_else(|| {
+        anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+    });
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
     let started = match options.format {

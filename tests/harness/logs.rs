@@ -43,6 +43,26 @@ impl Logs {
         self.lines().join("\n")
     }
 
+    /// Those of the lines so far that are errors of the host's. No client and
+    /// no guest may bring one about.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let mut lines = self.lines();
+        // A guest may write what it likes; its lines are marked as its own.
+        lines.retain(|line| {
+            let panicked = line.contains("panicked at") && !line.contains(" guest: ");
+            panicked || line.contains(" ERROR ")
+        });
+        lines
+    }
+
+    /// Fails if there is a warning among the lines so far.
+    #[track_caller]
+    pub(crate) fn assert_no_warnings(&self) {
+        let text = self.text();
+        let warned = text.lines().any(|line| line.contains(" WARN "));
+        assert!(!warned, "the node warned of something:\n{text}");
+    }
+
     /// Waits for a line that contains `part`, and gives it.
     #[track_caller]
     pub(crate) fn wait_for(&self, part: &str) -> String {

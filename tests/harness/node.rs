@@ -227,10 +227,7 @@ impl Node {
         let ready: Value = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("the ready line is not JSON ({error}): {line}"));
         assert_eq!(ready["event"], "ready", "{line}");
-        let address = ready["http"]
-            .as_str()
-            .or(ready["listeners"]["http"].as_str())
-            .expect("the ready line has `http`");
+        let address = ready["http"].as_str().expect("the ready line has `http`");
         Self {
             child,
             address: address.parse().expect("it is an address"),
@@ -377,7 +374,14 @@ impl Drop for Node {
         }
         if thread::panicking() {
             eprintln!("--- the node's log ---\n{}", self.logs.text());
+            return;
         }
+        let errors = self.logs.errors();
+        assert!(
+            errors.is_empty(),
+            "the node logged errors:\n{}",
+            errors.join("\n")
+        );
     }
 }
 

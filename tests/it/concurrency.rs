@@ -70,6 +70,7 @@ fn of_24_patches_at_once_every_204_is_an_applied_update(storage: Storage) {
         assert!(known, "nobody was told of {state}");
     }
     node.assert_invoice_fits(&order);
+    node.logs().assert_no_warnings();
 }
 
 fn creating_at_once_makes_every_order_and_every_invoice(storage: Storage) {

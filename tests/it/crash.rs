@@ -51,6 +51,7 @@ fn ten_kills_under_load_lose_nothing_that_was_acknowledged_and_halve_nothing() {
         known.orders.extend(of_round.orders);
         let node = builder.start();
         check(&node, &user, &known);
+        node.logs().assert_no_warnings();
         assert_eq!(node.terminate().code(), Some(0));
     }
     assert!(

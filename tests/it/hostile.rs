@@ -273,11 +273,6 @@ fn a_client_that_goes_away_ends_its_request_and_frees_its_lock() {
         gate.give_back(&node);
         node.run("probe", ["get notes a"]).expect(200);
     }
-    assert!(
-        !node.logs().text().contains("panicked"),
-        "{}",
-        node.logs().text()
-    );
 }
 
 #[test]

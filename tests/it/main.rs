@@ -43,6 +43,7 @@ mod gateway;
 mod growth;
 mod hostile;
 mod malformed;
+mod money;
 mod requests;
 mod shutdown;
 mod slow;

@@ -136,7 +136,7 @@ fn names_that_are_held_already_are_not_waited_for() {
 fn a_handler_that_computes_for_a_while_is_served_beside_others() {
     let node = probe();
     let mut busy = node.connect();
-    let list = ["acquire item/busy", "spin-for 1500"];
+    let list = ["acquire item/busy wait=5000", "spin-for 1500"];
     busy.send(&steps("probe", list).to_bytes())
         .expect("the node reads");
     node.wait_until_held("item/busy");

@@ -114,9 +114,4 @@ fn a_node_that_runs_out_of_files_goes_on_when_it_has_some_again() {
     });
     drop(flood);
     node.get("/ping").expect(200);
-    assert!(
-        !node.logs().text().contains("panicked"),
-        "{}",
-        node.logs().text()
-    );
 }

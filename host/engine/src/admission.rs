@@ -12,8 +12,9 @@ pub enum Admission {
     /// Wait in the component's queue, first come first served, until the
     /// request's deadline.
     Queue,
-    /// Take an idle instance or a fresh one, or be refused: a joined call never
-    /// waits for an instance that its own caller may hold.
+    /// Take an idle instance or a fresh one, even beyond the component's own
+    /// limit, or be refused if the node has none left: a joined call never
+    /// waits for an instance that is itself waiting for its caller.
     AtOnce,
 }
 
@@ -34,25 +35,26 @@ impl Door {
         }
     }
 
-    /// Lets a request in, for as long as it keeps the permit. Dropping the
-    /// future gives up its place.
+    /// Lets a request in, for as long as it keeps the permit. There is none
+    /// for a request that goes in beyond the limit. Dropping the future gives
+    /// up its place.
     pub(crate) async fn enter(
         &self,
         admission: Admission,
         deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, Failure> {
+    ) -> Result<Option<OwnedSemaphorePermit>, Failure> {
         if let Ok(permit) = self.work.clone().try_acquire_owned() {
-            return Ok(permit);
+            return Ok(Some(permit));
         }
         if admission == Admission::AtOnce {
-            return Err(Failure::Overloaded);
+            return Ok(None);
         }
         let Ok(_place) = self.queue.try_acquire() else {
             return Err(Failure::Overloaded);
         };
         let permit = self.work.clone().acquire_owned();
         match tokio::time::timeout_at(deadline.into(), permit).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok(Some(permit)),
             // The semaphore is never closed.
             Ok(Err(_)) => Err(Failure::Overloaded),
             Err(_) => Err(Failure::Deadline),
@@ -94,15 +96,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_wants_an_instance_at_once_never_waits() {
+    async fn who_wants_an_instance_at_once_never_waits_and_takes_nobodys_place() {
         let door = door(1, 8);
         let first = door.enter(Admission::AtOnce, far()).await.unwrap();
-        assert_eq!(
-            door.enter(Admission::AtOnce, far()).await.unwrap_err(),
-            Failure::Overloaded
-        );
+        assert!(first.is_some());
+        let beyond = door.enter(Admission::AtOnce, far()).await.unwrap();
+        assert!(beyond.is_none());
+        drop(beyond);
+        let third = door.enter(Admission::Queue, far());
+        tokio::pin!(third);
+        assert!(third.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(door.enter(Admission::AtOnce, far()).await.is_ok());
+        assert!(third.await.unwrap().is_some());
     }
 
     #[tokio::test]

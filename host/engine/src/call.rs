@@ -37,7 +37,7 @@ pub(crate) struct Working {
     pub(crate) instance: Box<Instance>,
     /// Dropped after the instance is back in its pool, so that whoever waits
     /// for the permit finds it there.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Working {
@@ -93,9 +93,20 @@ impl Call {
             Poll::Ready(Ok(working)) => Poll::Ready(Ok(Progress::Ended(working, self.head.take()))),
             Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
             Poll::Pending => match self.head.take() {
-                Some(set) => Poll::Ready(Ok(Progress::Head(set))),
+                Some(set) => Poll::Ready(self.once_more(set, task)),
                 None => Poll::Pending,
             },
+        }
+    }
+
+    /// Looks again once the head is set: a handler that only made room for
+    /// others, at a tick of the engine's clock, may be done now, which spares
+    /// it a task of its own.
+    fn once_more(&mut self, set: Set, task: &mut Task<'_>) -> Result<Progress, Failure> {
+        match self.limited.poll_unpin(task) {
+            Poll::Ready(Ok(working)) => Ok(Progress::Ended(working, Some(set))),
+            Poll::Ready(Err(failure)) => Err(failure),
+            Poll::Pending => Ok(Progress::Head(set)),
         }
     }
 

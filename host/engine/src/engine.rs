@@ -117,6 +117,9 @@ impl Engine {
         };
         let code = code.map_err(|error| LoadError::compile(&error))?;
         load::check_needs(&code, &spec.limits)?;
+        // Made now, or the first request would have to wait for it.
+        code.initialize_copy_on_write_image()
+            .map_err(|error| LoadError::compile(&error))?;
         let pre = linker::link(&self.0.linker, &code)?;
         let component = Component::new(self.0.clone(), pre, spec);
         self.0.add(component.pool());

@@ -247,7 +247,7 @@ mod tests {
         let error = refusal(&format!(
             r#"(component
                 (component (import "not:offered/at-all@1.0.0" (instance)))
-                (component {HANDLES_NOTHING})
+                (component (core module) {HANDLES_NOTHING})
                 (core module))"#
         ));
         assert!(matches!(error, LoadError::NoHandler), "{error}");

@@ -2,15 +2,16 @@
 
 use super::exit::Report;
 use super::output::Output;
-use super::{Global, Node, sources};
+use super::{Global, NodeArgs, sources};
 use crate::config::NodeConfig;
-use crate::{node, shutdown, telemetry};
+use crate::{descriptors, node, shutdown, telemetry};
 
 /// Runs a node. Returns when it has been told to stop and has stopped.
-pub(super) fn run(global: &Global, flags: &Node, output: &Output) -> Result<(), Report> {
+pub(super) fn run(global: &Global, flags: &NodeArgs, output: &Output) -> Result<(), Report> {
     let config = sources::config(global, flags)?;
     // Last to go, so that the last lines are written.
     let _flush = telemetry::start(&sources::telemetry(global, &config));
+    note_few_descriptors(&config);
     runtime()?.block_on(serve(&config, output))
 }
 
@@ -27,6 +28,21 @@ async fn serve(config: &NodeConfig, output: &Output) -> Result<(), Report> {
     output.ready(node.ready(), config);
     node.run(shutdown).await;
     Ok(())
+}
+
+/// Says so if the system gives fewer descriptors than connections are allowed:
+/// then it is the system's limit that counts.
+fn note_few_descriptors(config: &NodeConfig) {
+    let wanted = config.limits.connections;
+    if let Some(limit) = descriptors::raise()
+        && limit < wanted as u64
+    {
+        tracing::info!(
+            limit,
+            connections = wanted,
+            "the system allows fewer open files than `limits.connections`"
+        );
+    }
 }
 
 /// Every thread of a node: one per core for what must not block.

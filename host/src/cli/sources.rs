@@ -1,13 +1,13 @@
 //! From flags to a configuration, and to how it is logged.
 
 use super::exit::Report;
-use super::{Color, Global, Node};
-use crate::config::node::{Flag, LogFormat, Sources};
+use super::{Color, Global, NodeArgs};
+use crate::config::sources::{Flag, Sources};
 use crate::config::{NodeConfig, environment};
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat};
 
 /// The configuration that is in force.
-pub(super) fn config(global: &Global, node: &Node) -> Result<NodeConfig, Report> {
+pub(super) fn config(global: &Global, node: &NodeArgs) -> Result<NodeConfig, Report> {
     Ok(NodeConfig::load(&Sources {
         file: node.config.clone(),
         directory: "".into(),
@@ -29,7 +29,7 @@ pub(super) fn telemetry(global: &Global, config: &NodeConfig) -> telemetry::Opti
     }
 }
 
-fn flags(global: &Global, node: &Node) -> Vec<Flag> {
+fn flags(global: &Global, node: &NodeArgs) -> Vec<Flag> {
     let mut flags = Vec::new();
     if !node.components.is_empty() {
         let paths = node.components.iter();

@@ -7,7 +7,7 @@
 //! underscore was forgotten: to ignore that one would be to run with another
 //! configuration than was meant.
 
-use super::document::{ConfigError, Document, Node, Origin};
+use super::document::{ConfigError, Document, Entry, Origin};
 use super::value::Value;
 
 /// What every variable of ours begins with.
@@ -39,13 +39,13 @@ pub fn apply(
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
-        let node = Node {
+        let entry = Entry {
             origin: Origin::Variable(name.clone()),
             value: Value::Untyped(value.clone()),
         };
         match rest.split_once("__") {
-            Some((section, key)) => document.set(&lower(section), &lower(key), node),
-            None if name == LOG => document.set("log", "level", node),
+            Some((section, key)) => document.set(&lower(section), &lower(key), entry),
+            None if name == LOG => document.set("log", "level", entry),
             None => {
                 if let Some(meant) = keys
                     .iter()
@@ -53,7 +53,7 @@ pub fn apply(
                     .find(|meant| meant.replace("__", "_") == *name)
                 {
                     return Err(ConfigError::Wrong {
-                        origin: node.origin,
+                        origin: entry.origin,
                         message: "no key of the configuration has this name".to_owned(),
                         hint: Some(format!("did you mean {meant}?")),
                     });

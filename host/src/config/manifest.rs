@@ -6,7 +6,8 @@
 //! locks the manifest itself asks for: a route that could never take its lock
 //! is a mistake, and it is found before anything listens.
 
-use super::document::{ConfigError, Document, Section};
+use super::document::{ConfigError, Document};
+use super::section::Section;
 use super::value::{self, Show, Size, Value};
 use crate::gateway::pattern::{Methods, NameTemplate, PathPattern, RouteLock, RouteSpec};
 use lockport_engine::{LockPattern, Reuse};

@@ -4,17 +4,15 @@
 //! from the file, else it is the default. `deploy/lockport.toml` explains
 //! every key; a test holds it to that.
 
-use super::document::{ConfigError, Document, Node, Origin, Section, Setting};
-use super::environment;
+use super::document::{ConfigError, Document, Origin, Setting};
+use super::section::Section;
 use super::value::{self, Show, Size, Value};
+use crate::telemetry::LogFormat;
 use lockport_store::embedded::Durability;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The file that is read from the working directory if none is named.
-pub const DEFAULT_FILE: &str = "lockport.toml";
 
 /// A node's configuration, checked.
 #[derive(Clone, Debug)]
@@ -115,42 +113,6 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-/// What a configuration is made from.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The file that was named. Without one, [`DEFAULT_FILE`] in `directory`
-    /// is read if it is there.
-    pub file: Option<PathBuf>,
-    /// Where to look for [`DEFAULT_FILE`].
-    pub directory: PathBuf,
-    /// The environment's variables.
-    pub variables: Vec<(String, String)>,
-    /// Values given by flags.
-    pub flags: Vec<Flag>,
-}
-
-/// A value given on the command line.
-#[derive(Clone, Debug)]
-pub struct Flag {
-    /// The flag, for messages: `--store`.
-    pub name: &'static str,
-    /// The section of the key it sets.
-    pub section: &'static str,
-    /// The key.
-    pub key: &'static str,
-    /// The value or, for a list, its entries.
-    pub values: Vec<String>,
-}
-
 // The ranges that are allowed. An upper end is what is still plausible: above
 // it, a slip of the unit is likelier than a wish.
 const INSTANCES: RangeInclusive<u32> = 1..=10_000;
@@ -168,26 +130,6 @@ const DURABILITIES: [(&str, Durability); 2] =
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl NodeConfig {
-    /// Reads and checks everything that `sources` name.
-    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let default = sources.directory.join(DEFAULT_FILE);
-        let file = match &sources.file {
-            Some(file) => Some(file.clone()),
-            None => default.exists().then_some(default),
-        };
-        let mut document = match &file {
-            Some(file) => Document::read(file)?,
-            None => Document::empty(Origin::Flag("defaults")),
-        };
-        environment::apply(&mut document, &sources.variables, &Self::keys())?;
-        for flag in &sources.flags {
-            document.set(flag.section, flag.key, flag.node());
-        }
-        let mut config = Self::of(&document)?;
-        config.file = file;
-        Ok(config)
-    }
-
     /// Every key there is, as `section.key`.
     pub fn keys() -> Vec<String> {
         let document = Document::empty(Origin::Flag("defaults"));
@@ -198,7 +140,7 @@ impl NodeConfig {
         settings.into_iter().map(|it| it.key).collect()
     }
 
-    fn of(document: &Document) -> Result<Self, ConfigError> {
+    pub(super) fn of(document: &Document) -> Result<Self, ConfigError> {
         let root = document.root();
         let config = Self {
             listen: Listen::read(root.section("listen")?)?,
@@ -215,40 +157,6 @@ impl NodeConfig {
             settings: document.settings(),
             ..config
         })
-    }
-}
-
-impl Flag {
-    /// A flag with one value.
-    pub fn one(
-        name: &'static str,
-        section: &'static str,
-        key: &'static str,
-        value: impl Into<String>,
-    ) -> Self {
-        Self {
-            name,
-            section,
-            key,
-            values: vec![value.into()],
-        }
-    }
-
-    fn node(&self) -> Node {
-        let origin = Origin::Flag(self.name);
-        let untyped = |text: &String| Node {
-            origin: origin.clone(),
-            value: Value::Untyped(text.clone()),
-        };
-        match (self.key, self.values.as_slice()) {
-            // A path may contain a comma, so a list is not joined.
-            ("load", values) => Node {
-                value: Value::Array(values.iter().map(untyped).collect()),
-                origin,
-            },
-            (_, [value]) => untyped(value),
-            (_, values) => untyped(&values.join(",")),
-        }
     }
 }
 

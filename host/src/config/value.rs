@@ -5,7 +5,8 @@
 //! refused, as what one would say of the key: `must be a duration such as
 //! "5s"`. Each takes the range it allows, so no value goes in unchecked.
 
-use super::document::{Node, Table, nearest};
+use super::document::{Entry, Table};
+use super::section::nearest;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -24,7 +25,7 @@ pub enum Value {
     /// `true` or `false`.
     Boolean(bool),
     /// A list.
-    Array(Vec<Node>),
+    Array(Vec<Entry>),
     /// A table.
     Table(Table),
     /// A number with a point, or a time: no key takes one.

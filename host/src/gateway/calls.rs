@@ -11,12 +11,12 @@
 //! happens at or behind the callee's door, no such route, no instance free, a
 //! trap, is a response, as it would be from any other server.
 
-use super::commit::{self, BodySent, CommitPoint, Settled, Stake};
+use super::commit::{self, BodySent, CommitPoint, HeldBody, Stake};
 use super::identity::RequestId;
 use super::rescue::Refusal;
 use super::route::{Found, Params};
 use super::target::Target;
-use super::{Callee, Deployed, Gateway, Route, dispatch, headers, locks};
+use super::{Callee, Deployed, Gateway, Route, dispatch, headers, locks, outcome};
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::Scheme;
@@ -113,12 +113,7 @@ impl JoinedCalls {
             Err(refusal) => Err(refusal),
         };
         Ok(answered.unwrap_or_else(|refusal| {
-            tracing::info!(
-                request_id = &**self.id.text(),
-                caller = &*self.caller.name,
-                error = super::outcome::chain(&refusal),
-                "a call was refused"
-            );
+            outcome::call_refused(&self.id, &self.caller.name, &refusal);
             refusal.response(&self.id)
         }))
     }
@@ -190,17 +185,16 @@ impl JoinedCalls {
             let answer = component
                 .answer(request, context, Admission::AtOnce)
                 .await?;
-            let stake = Stake::Call(nested);
-            commit::settle(stake, answer, CommitPoint::End, routed.sent, BODY_BYTES_MAX).await
+            let held = commit::hold(answer, CommitPoint::End, routed.sent, BODY_BYTES_MAX).await?;
+            held.decide(Stake::Call(nested)).await
         };
         match worked.await {
-            Ok((mut head, body)) => {
+            Ok((mut head, HeldBody::Whole(bytes))) => {
                 headers::clean_response(&mut head.headers);
-                let Settled::Whole(bytes) = body else {
-                    return Err(CallRefused::Failed("the answer was not held".to_owned()));
-                };
                 Ok(Ok(Response::from_parts(head, bytes)))
             }
+            // Held answers are whole.
+            Ok((_, HeldBody::Open(_))) => Ok(Err(Refusal::Panicked)),
             Err(Refusal::HeldTooLarge { limit }) => Err(CallRefused::TooLarge { limit }),
             Err(refusal) => Ok(Err(refusal)),
         }

@@ -39,9 +39,17 @@ pub enum Stake<'t> {
     Call(Nested),
 }
 
-/// A response's body once it is decided.
+/// An answer that has come to its commit point, and is not decided yet.
 #[derive(Debug)]
-pub enum Settled {
+#[must_use = "nothing is committed until it is decided"]
+pub struct Held {
+    head: Parts,
+    body: HeldBody,
+}
+
+/// A response's body at its commit point.
+#[derive(Debug)]
+pub enum HeldBody {
     /// It may still be written.
     Open(AnswerBody),
     /// It is all there.
@@ -57,35 +65,41 @@ pub enum BodySent {
     No,
 }
 
-/// Decides about what a handler staged, by its answer. `held_max` is how many
-/// bytes of an answer may be held.
-pub async fn settle(
-    stake: Stake<'_>,
+/// Brings an answer to its commit point. `held_max` is how many bytes of it
+/// may be held.
+pub async fn hold(
     answer: Answer,
     point: CommitPoint,
     sent: BodySent,
     held_max: u64,
-) -> Result<(Parts, Settled), Refusal> {
+) -> Result<Held, Refusal> {
     let Answer { head, body } = answer;
-    let status = head.status;
-    if status.is_informational() {
-        return Err(Refusal::BadStatus(status));
+    if head.status.is_informational() {
+        return Err(Refusal::BadStatus(head.status));
     }
-    let body = if sent == BodySent::No || is_bodyless(status) {
+    let body = if sent == BodySent::No || is_bodyless(head.status) {
         drain(body).await?;
-        Settled::Whole(Bytes::new())
+        HeldBody::Whole(Bytes::new())
     } else {
         match point {
-            CommitPoint::Head => Settled::Open(body),
-            CommitPoint::End => Settled::Whole(body.collect(held_max).await?),
+            CommitPoint::Head => HeldBody::Open(body),
+            CommitPoint::End => HeldBody::Whole(body.collect(held_max).await?),
         }
     };
-    stake.decide(status).await?;
-    Ok((head, body))
+    Ok(Held { head, body })
+}
+
+impl Held {
+    /// Commits or discards what was staged, and hands the answer out. Dropping
+    /// the future may leave it unknown which of the two it was.
+    pub async fn decide(self, stake: Stake<'_>) -> Result<(Parts, HeldBody), Refusal> {
+        stake.decide(self.head.status).await?;
+        Ok((self.head, self.body))
+    }
 }
 
 /// Whether an answer with this status has no body, whatever its handler wrote.
-pub fn is_bodyless(status: StatusCode) -> bool {
+fn is_bodyless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 

@@ -10,12 +10,17 @@
 //!
 //!   any time: a write that is blocked       write_timeout
 //! ```
+//!
+//! When the node is told to stop, a client may have sent a request that is
+//! still on its way. So an idle connection is not closed at once: for
+//! [`DRAIN_GRACE`] it serves what comes, and says that it is the last.
 
 use super::Gateway;
 use super::listener::{self, Options};
 use crate::shutdown::{Phase, Shutdown};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -85,6 +90,10 @@ const HEADERS_DEFAULT: usize = 100;
 /// The buffers of a connection, in bytes, unless its heads may be larger.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// How long a connection without a request waits for one that may be on its
+/// way when the node is told to stop. A round trip round the earth.
+const DRAIN_GRACE: Duration = Duration::from_millis(250);
+
 /// Bounds of [`Connection::tick`].
 const TICK_MIN: Duration = Duration::from_millis(5);
 const TICK_MAX: Duration = Duration::from_secs(5);
@@ -112,15 +121,20 @@ impl Connection {
     /// answer to the request that is under way.
     pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, mut shutdown: Shutdown) {
         listener::prepare(&stream);
+        let phase = shutdown.clone();
         let progress = Arc::new(Progress::new());
         let io = Noted {
             stream: TokioIo::new(stream),
             progress: progress.clone(),
         };
-        let service = service_fn(|request| answer(&self.gateway, &progress, request));
+        let service = service_fn(|request| answer(&self.gateway, &progress, &phase, request));
         let mut serving = pin!(self.http.serve_connection(io, service));
         let mut ticks = tokio::time::interval(self.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drain = pin!(async {
+            shutdown.reached(Phase::Draining).await;
+            progress.settle().await;
+        });
         let mut draining = false;
         loop {
             tokio::select! {
@@ -131,7 +145,7 @@ impl Connection {
                     }
                     return;
                 }
-                () = shutdown.reached(Phase::Draining), if !draining => {
+                () = drain.as_mut(), if !draining => {
                     draining = true;
                     serving.as_mut().graceful_shutdown();
                 }
@@ -147,13 +161,18 @@ impl Connection {
 async fn answer(
     gateway: &Arc<Gateway>,
     progress: &Arc<Progress>,
+    phase: &Shutdown,
     request: Request<Incoming>,
 ) -> Result<
     Response<impl Body<Data = Bytes, Error: Into<lockport_engine::BoxError>> + use<>>,
     Infallible,
 > {
     let busy = Busy::new(progress);
-    let response = gateway.handle(request).await;
+    let mut response = gateway.handle(request).await;
+    if phase.phase() >= Phase::Draining {
+        let last = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, last);
+    }
     Ok(response.map(|body| Tracked { body, _busy: busy }))
 }
 
@@ -191,6 +210,19 @@ impl Progress {
     fn has_written(&self) {
         if self.blocked_since.load(Ordering::Relaxed) != 0 {
             self.blocked_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until no request is likely to be on its way any more: at once if
+    /// one is handled, for whatever follows it is told to go elsewhere.
+    async fn settle(&self) {
+        let is_busy = || self.busy.load(Ordering::Relaxed) > 0;
+        let has_begun = || self.head_since.load(Ordering::Relaxed) != 0;
+        while !is_busy() {
+            tokio::time::sleep(DRAIN_GRACE).await;
+            if !has_begun() {
+                return;
+            }
         }
     }
 

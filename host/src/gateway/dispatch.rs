@@ -5,7 +5,7 @@
 //! and nothing is answered before the transaction has ended.
 
 use super::calls::JoinedCalls;
-use super::commit::{self, BodySent, CommitPoint, Settled, Stake};
+use super::commit::{self, BodySent, CommitPoint, Held, HeldBody, Stake};
 use super::identity::{self, RequestId};
 use super::intake::{Intake, Pump};
 use super::outcome::Outcome;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, response};
+use http::{Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use lockport_engine::{Admission, Context};
 use lockport_store::Transaction;
@@ -82,9 +82,14 @@ impl Gateway {
         let deadline = Instant::now() + owner.deadline;
         let Intake { body, mut pump } = Intake::begin(body, owner.request_body).await?;
         let request = Request::from_parts(parts, body);
-        let work = self.answer(request, routed, id, deadline);
-        let (head, body) = Pump::alongside(&mut pump, work).await??;
-        Ok(respond(head, body, pump))
+        let transaction = self.begin(&routed.route, id);
+        let work = self.answer(request, routed, &transaction.0, id, deadline);
+        let held = Pump::alongside(&mut pump, work).await??;
+        // From here on it does not matter any more what the client still
+        // sends: a commit that has begun is not broken off for it.
+        let stake = Stake::Request(&transaction.0);
+        let (head, body) = held.decide(stake).await?;
+        Ok(respond(head, body, pump, id))
     }
 
     /// Whose request it is. Brings its target into one form.
@@ -111,29 +116,27 @@ impl Gateway {
         })
     }
 
-    /// The transaction of a request: locks, handler, commit.
+    /// Locks, an instance, its answer up to the commit point.
     async fn answer(
         self: &Arc<Self>,
         request: Request<lockport_engine::Body>,
         routed: Routed,
+        transaction: &Arc<Transaction>,
         id: &RequestId,
         deadline: Instant,
-    ) -> Result<(response::Parts, Settled), Refusal> {
+    ) -> Result<Held, Refusal> {
         let Routed {
             route,
             params,
             sent,
         } = routed;
-        let transaction = self.begin(&route, id);
-        let transaction = &transaction.0;
+        let point = commit_point(request.version());
         locks::take(transaction, &route, &params, deadline).await?;
         let calls = JoinedCalls::of_request(self, &route.owner, transaction, id, deadline);
         let context = context(&route, params, id, deadline, transaction.scope(), calls);
         let component = &route.owner.component;
         let answer = component.answer(request, context, Admission::Queue).await?;
-        let stake = Stake::Request(transaction);
-        let held_max = route.owner.response_held;
-        commit::settle(stake, answer, CommitPoint::Head, sent, held_max).await
+        commit::hold(answer, point, sent, route.owner.response_held).await
     }
 
     fn begin(&self, route: &Route, id: &RequestId) -> Ending {
@@ -167,20 +170,30 @@ pub(super) fn context(
     }
 }
 
+/// When a request is decided. HTTP/1.0 cannot tell a body that was cut from
+/// one that has ended, so its bodies are sent whole.
+fn commit_point(version: Version) -> CommitPoint {
+    if version < Version::HTTP_11 {
+        CommitPoint::End
+    } else {
+        CommitPoint::Head
+    }
+}
+
 /// The response as its client will see it.
 fn respond<B>(
-    head: response::Parts,
-    body: Settled,
+    mut head: response::Parts,
+    body: HeldBody,
     pump: Option<Pump<B>>,
+    id: &RequestId,
 ) -> Response<Outgoing<B>> {
-    let mut head = head;
     let length = headers::clean_response(&mut head.headers);
     if head.status == StatusCode::NO_CONTENT {
         head.headers.remove(CONTENT_LENGTH);
     }
     let body = match body {
-        Settled::Whole(bytes) => Outgoing::whole(bytes),
-        Settled::Open(body) => Outgoing::answer(body, length, pump),
+        HeldBody::Whole(bytes) => Outgoing::whole(bytes),
+        HeldBody::Open(body) => Outgoing::answer(body, length, pump, id.clone()),
     };
     Response::from_parts(head, body)
 }
@@ -188,5 +201,16 @@ fn respond<B>(
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_whose_end_could_not_be_told_from_a_cut_is_held() {
+        assert_eq!(commit_point(Version::HTTP_10), CommitPoint::End);
+        assert_eq!(commit_point(Version::HTTP_11), CommitPoint::Head);
     }
 }

@@ -195,7 +195,7 @@ impl<B> Drop for Pump<B> {
 impl Shared {
     fn is_full(&self, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
-        let full = state.buffered >= BUFFER_BYTES && !state.unread;
+        let full = state.buffered >= BUFFER_BYTES;
         if full {
             state.pump = Some(cx.waker().clone());
         }

@@ -59,6 +59,7 @@ impl Listener {
     pub async fn serve(self, gateway: Arc<Gateway>, mut shutdown: Shutdown) {
         let connection = Arc::new(Connection::new(gateway, &self.options));
         let mut connections = JoinSet::new();
+        let drain_limit = self.options.drain;
         let mut backoff = BACKOFF_MIN;
         loop {
             let full = connections.len() >= self.options.connections;
@@ -81,12 +82,33 @@ impl Listener {
                 },
             }
         }
-        let Self {
-            socket, options, ..
-        } = self;
-        // Nobody may queue up for a node that is about to end.
-        drop(socket);
-        drain(connections, options.drain, shutdown).await;
+        for stream in self.take_waiting(connections.len()) {
+            let serve = connection.clone().serve(stream, shutdown.clone());
+            connections.spawn(serve);
+        }
+        drain(connections, drain_limit, shutdown).await;
+    }
+}
+
+impl Listener {
+    /// Closes the socket and takes the connections that wait in the system's
+    /// queue, as far as there is room beside `open` others: who has connected
+    /// already is served, and nobody else can queue up for a node that is
+    /// about to end.
+    fn take_waiting(self, open: usize) -> Vec<TcpStream> {
+        let room = self.options.connections.saturating_sub(open);
+        // Asked of the system itself: the runtime may not have heard of them.
+        let Ok(socket) = self.socket.into_std() else {
+            return Vec::new();
+        };
+        let accept = || socket.accept().ok().map(|(stream, _)| stream);
+        std::iter::from_fn(accept)
+            .take(room)
+            .filter_map(|stream| {
+                stream.set_nonblocking(true).ok()?;
+                TcpStream::from_std(stream).ok()
+            })
+            .collect()
     }
 }
 
@@ -120,3 +142,6 @@ pub(super) fn prepare(stream: &TcpStream) {
         tracing::debug!(%error, "cannot turn off delayed sending");
     }
 }
+
+#[cfg(test)]
+mod tests;

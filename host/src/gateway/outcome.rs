@@ -109,6 +109,24 @@ impl Drop for Outcome {
     }
 }
 
+/// A call between components was refused, and why.
+pub fn call_refused(id: &RequestId, caller: &str, refusal: &Refusal) {
+    let problem = refusal.problem();
+    let (request_id, error) = (&**id.text(), chain(refusal));
+    let (status, reason) = (problem.status.as_u16(), problem.reason);
+    if problem.status.is_server_error() {
+        tracing::warn!(target: "lockport::request", request_id, caller, status, reason, error, "a call was refused");
+    } else {
+        tracing::info!(target: "lockport::request", request_id, caller, status, reason, error, "a call was refused");
+    }
+}
+
+/// An answer broke off behind its head, which had been sent already.
+pub fn cut(id: &RequestId, error: &dyn Error) {
+    let (request_id, error) = (&**id.text(), chain(error));
+    tracing::warn!(target: "lockport::request", request_id, error, "the answer was cut");
+}
+
 /// An error and its causes, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -4,7 +4,9 @@
 //! client must never take half an answer for a whole one. The same goes for a
 //! body that is not as long as its head says.
 
+use super::identity::RequestId;
 use super::intake::Pump;
+use super::outcome;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use lockport_engine::{AnswerBody, BodyError};
@@ -35,6 +37,8 @@ enum Content {
         body: AnswerBody,
         /// What must still come, if the head says how long the body is.
         left: Option<u64>,
+        /// Whose answer it is, for the log.
+        id: RequestId,
     },
 }
 
@@ -50,9 +54,18 @@ impl<B> Outgoing<B> {
 
     /// A body that a handler may still be writing, `length` bytes of it if the
     /// head says so, while it may still be reading its request.
-    pub fn answer(body: AnswerBody, length: Option<u64>, pump: Option<Pump<B>>) -> Self {
+    pub fn answer(
+        body: AnswerBody,
+        length: Option<u64>,
+        pump: Option<Pump<B>>,
+        id: RequestId,
+    ) -> Self {
         Self {
-            content: Content::Answer { body, left: length },
+            content: Content::Answer {
+                body,
+                left: length,
+                id,
+            },
             pump,
         }
     }
@@ -79,14 +92,20 @@ where
         }
         match &mut this.content {
             Content::Whole(bytes) => Poll::Ready(bytes.take().map(|it| Ok(Frame::data(it)))),
-            Content::Answer { body, left } => poll_answer(Pin::new(body), left, cx),
+            Content::Answer { body, left, id } => {
+                let frame = std::task::ready!(poll_answer(Pin::new(body), left, cx));
+                if let Some(Err(error)) = &frame {
+                    outcome::cut(id, error);
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Answer { body, left } => {
+            Content::Answer { body, left, .. } => {
                 body.is_end_stream() && matches!(left, None | Some(0))
             }
         }
@@ -97,7 +116,7 @@ where
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |it| it.len() as u64))
             }
-            Content::Answer { body, left } => match left {
+            Content::Answer { body, left, .. } => match left {
                 Some(left) => SizeHint::with_exact(*left),
                 None => body.size_hint(),
             },

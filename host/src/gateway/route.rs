@@ -21,8 +21,8 @@ use std::sync::Arc;
 /// Routes, and what is behind each of them.
 #[derive(Debug)]
 pub struct Router<T> {
-    /// The tree of segments; the first node is its root.
-    nodes: Vec<Node>,
+    /// The tree of segments; the first branch is its root.
+    branches: Vec<Branch>,
     routes: Vec<Entry<T>>,
 }
 
@@ -47,6 +47,10 @@ pub struct Clash<T> {
     pub path: Arc<str>,
     /// What is behind it.
     pub held_by: T,
+    /// The path of the route that came second.
+    pub refused_path: Arc<str>,
+    /// What is behind that.
+    pub refused: T,
     /// The methods that both want.
     pub methods: Methods,
 }
@@ -59,7 +63,7 @@ struct Entry<T> {
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct Branch {
     literals: HashMap<Box<str>, usize>,
     parameter: Option<usize>,
     /// Routes that end here, by index. Their methods do not overlap.
@@ -72,7 +76,7 @@ impl<T: Clone> Router<T> {
     /// No routes.
     pub fn new() -> Self {
         Self {
-            nodes: vec![Node::default()],
+            branches: vec![Branch::default()],
             routes: Vec::new(),
         }
     }
@@ -89,13 +93,19 @@ impl<T: Clone> Router<T> {
                 Segment::Rest(_) => takes_rest = true,
             }
         }
-        let node = &self.nodes[at];
-        let ends = if takes_rest { &node.rest } else { &node.here };
+        let branch = &self.branches[at];
+        let ends = if takes_rest {
+            &branch.rest
+        } else {
+            &branch.here
+        };
         let mut there = ends.iter().map(|it| &self.routes[*it]);
         if let Some(entry) = there.find(|it| !it.methods.overlap(methods).is_empty()) {
             return Err(Clash {
                 path: entry.path.text().clone(),
                 held_by: entry.value.clone(),
+                refused_path: path.text().clone(),
+                refused: value,
                 methods: entry.methods.overlap(methods),
             });
         }
@@ -105,11 +115,11 @@ impl<T: Clone> Router<T> {
             methods,
             value,
         });
-        let node = &mut self.nodes[at];
+        let branch = &mut self.branches[at];
         let ends = if takes_rest {
-            &mut node.rest
+            &mut branch.rest
         } else {
-            &mut node.here
+            &mut branch.here
         };
         ends.push(index);
         Ok(())
@@ -132,14 +142,14 @@ impl<T: Clone> Router<T> {
         }
     }
 
-    /// The routes of the most specific path that matches. A node of the tree
+    /// The routes of the most specific path that matches. A branch of the tree
     /// is visited at most once, so the tree bounds the search.
     fn search(&self, at: usize, segments: &[Cow<'_, str>]) -> Option<&[usize]> {
-        let node = &self.nodes[at];
+        let branch = &self.branches[at];
         let Some((first, behind)) = segments.split_first() else {
-            return (!node.here.is_empty()).then_some(&node.here);
+            return (!branch.here.is_empty()).then_some(&branch.here);
         };
-        if let Some(next) = node.literals.get(&**first)
+        if let Some(next) = branch.literals.get(&**first)
             && let Some(found) = self.search(*next, behind)
         {
             return Some(found);
@@ -147,35 +157,35 @@ impl<T: Clone> Router<T> {
         if first.is_empty() {
             return None;
         }
-        if let Some(next) = node.parameter
+        if let Some(next) = branch.parameter
             && let Some(found) = self.search(next, behind)
         {
             return Some(found);
         }
-        (!node.rest.is_empty()).then_some(&node.rest)
+        (!branch.rest.is_empty()).then_some(&branch.rest)
     }
 
     fn literal(&mut self, at: usize, text: &str) -> usize {
-        if let Some(next) = self.nodes[at].literals.get(text) {
+        if let Some(next) = self.branches[at].literals.get(text) {
             return *next;
         }
         let next = self.grow();
-        self.nodes[at].literals.insert(text.into(), next);
+        self.branches[at].literals.insert(text.into(), next);
         next
     }
 
     fn parameter(&mut self, at: usize) -> usize {
-        if let Some(next) = self.nodes[at].parameter {
+        if let Some(next) = self.branches[at].parameter {
             return next;
         }
         let next = self.grow();
-        self.nodes[at].parameter = Some(next);
+        self.branches[at].parameter = Some(next);
         next
     }
 
     fn grow(&mut self) -> usize {
-        self.nodes.push(Node::default());
-        self.nodes.len() - 1
+        self.branches.push(Branch::default());
+        self.branches.len() - 1
     }
 }
 

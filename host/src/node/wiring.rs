@@ -2,7 +2,6 @@
 
 use crate::config::manifest::Manifest;
 use crate::gateway::Route;
-use crate::gateway::pattern::Methods;
 use crate::gateway::route::{Clash, Router};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -52,16 +51,7 @@ pub(super) fn check(manifests: &[&Manifest]) -> Result<(), WiringError> {
         for route in &manifest.routes {
             let (path, methods) = (route.path.clone(), route.methods);
             let added = router.add(path, methods, manifest.name.as_str());
-            added.map_err(|clash| {
-                let other = clash.held_by.to_owned();
-                clashing(
-                    &manifest.name,
-                    route.path.text(),
-                    other,
-                    &clash.path,
-                    clash.methods,
-                )
-            })?;
+            added.map_err(|clash| clashing(&clash, |name| name))?;
         }
     }
     for manifest in manifests {
@@ -76,19 +66,14 @@ pub(super) fn check(manifests: &[&Manifest]) -> Result<(), WiringError> {
     Ok(())
 }
 
-fn clashing(
-    component: &str,
-    path: &str,
-    other: String,
-    other_path: &str,
-    methods: Methods,
-) -> WiringError {
+/// The error for a clash; `owner` is the component of a route.
+fn clashing<'c, T>(clash: &'c Clash<T>, owner: impl Fn(&'c T) -> &'c str) -> WiringError {
     WiringError::Clash {
-        component: component.to_owned(),
-        path: path.to_owned(),
-        other,
-        other_path: other_path.to_owned(),
-        methods: methods.to_string(),
+        component: owner(&clash.refused).to_owned(),
+        path: clash.refused_path.to_string(),
+        other: owner(&clash.held_by).to_owned(),
+        other_path: clash.path.to_string(),
+        methods: clash.methods.to_string(),
     }
 }
 
@@ -109,8 +94,7 @@ impl WiringError {
 
 impl From<Clash<Arc<Route>>> for WiringError {
     fn from(clash: Clash<Arc<Route>>) -> Self {
-        let other = clash.held_by.owner().to_owned();
-        clashing("?", &clash.path, other, &clash.path, clash.methods)
+        clashing(&clash, |route| route.owner())
     }
 }
 

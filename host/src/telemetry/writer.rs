@@ -2,15 +2,22 @@
 //!
 //! A line is copied into one shared buffer; a thread writes the buffer out.
 //! When the buffer is full, lines are dropped and counted, and the count is
-//! written as soon as there is room: whoever logs never waits.
+//! written as soon as there is room: whoever logs never waits. After a write
+//! the thread lingers before it looks again, so that a busy node wakes it a few
+//! hundred times a second and not for every line.
 
+use super::LogFormat;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How much is buffered, in bytes. About 10 000 lines.
 pub const BUFFER_BYTES: usize = 2 << 20;
+
+/// How long lines may lie in the buffer.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// Buffers lines for standard error. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,8 +30,9 @@ pub struct Flush {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    format: LogFormat,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -34,6 +42,8 @@ struct State {
     lines: Vec<u8>,
     /// Lines that found no room since the last write.
     dropped: u64,
+    /// Whether the thread waits to be told of the first line.
+    waiting: bool,
     /// Whether the thread is to end once everything is written.
     ended: bool,
 }
@@ -41,8 +51,8 @@ struct State {
 impl BufferedStderr {
     /// Starts the thread that writes. If it cannot be started, nothing is
     /// logged.
-    pub fn start() -> (Self, Flush) {
-        let shared = Arc::<Shared>::default();
+    pub fn start(format: LogFormat) -> (Self, Flush) {
+        let shared = Arc::new(Shared::new(format));
         let writing = shared.clone();
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
@@ -86,16 +96,24 @@ impl Drop for Flush {
 }
 
 impl Shared {
+    fn new(format: LogFormat) -> Self {
+        Self {
+            format,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.ended || state.lines.len() + line.len() > BUFFER_BYTES {
             state.dropped += 1;
             return;
         }
-        let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        if was_empty {
+        if waiting {
             self.changed.notify_one();
         }
     }
@@ -104,25 +122,52 @@ impl Shared {
     fn write_all(&self, output: &mut dyn Write) {
         let mut lines = Vec::new();
         loop {
-            let mut state = self.lock();
-            while state.lines.is_empty() && state.dropped == 0 && !state.ended {
-                state = self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
+            let mut state = self.next();
             let (dropped, ended) = (std::mem::take(&mut state.dropped), state.ended);
             std::mem::swap(&mut state.lines, &mut lines);
             drop(state);
             // Nobody reads any more if this fails; there is nobody to tell.
             let _ = output.write_all(&lines);
             if dropped > 0 {
-                let _ = writeln!(output, "{dropped} log lines were dropped");
+                let _ = output.write_all(self.about(dropped).as_bytes());
             }
             if ended && lines.is_empty() {
                 return;
             }
             lines.clear();
+            self.linger();
+        }
+    }
+
+    /// Waits until there is something to write, or nothing ever will be.
+    fn next(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.lines.is_empty() && state.dropped == 0 && !state.ended {
+            state.waiting = true;
+            let woken = self.changed.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting = false;
+        state
+    }
+
+    /// Lets lines gather, unless this is the end.
+    fn linger(&self) {
+        let state = self.lock();
+        // What woke it does not matter: it looks again either way.
+        drop(
+            self.changed
+                .wait_timeout_while(state, LINGER, |it| !it.ended),
+        );
+    }
+
+    /// A line that says how many were dropped, like the others.
+    fn about(&self, dropped: u64) -> String {
+        match self.format {
+            LogFormat::Text => format!("{dropped} log lines were dropped\n"),
+            LogFormat::Json => format!(
+                "{{\"level\":\"WARN\",\"message\":\"log lines were dropped\",\"dropped\":{dropped}}}\n"
+            ),
         }
     }
 
@@ -138,7 +183,7 @@ mod tests {
 
     #[test]
     fn lines_are_written_in_order_and_the_rest_when_it_ends() {
-        let shared = Shared::default();
+        let shared = Shared::new(LogFormat::Text);
         shared.push(b"one\n");
         shared.push(b"two\n");
         shared.lock().ended = true;
@@ -149,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_drops_lines_and_says_how_many() {
-        let shared = Shared::default();
+        let shared = Shared::new(LogFormat::Text);
         let line = vec![b'x'; BUFFER_BYTES];
         shared.push(&line);
         shared.push(b"lost\n");

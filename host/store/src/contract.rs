@@ -57,6 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const LIMITS: Limits = Limits {
     waiters_per_lock: 3,
     records: 100,
+    unwritten: 4,
 };
 
 /// What a test needs of its store.

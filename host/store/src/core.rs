@@ -7,49 +7,52 @@
 //! # A lock
 //!
 //! ```text
-//!                    acquire, nobody ahead: token
-//!     Free ------------------------------------------------> Held <--+
-//!      ^                                                      | |    | renew
-//!      |    release, end, force-release, lease over;          | +----+
-//!      +------------------------------------------------------+
-//!      |    nobody waits                                      |
-//!      |                                                      | the same, and
-//!      |    every waiter is blocked elsewhere                 | the first in the
-//!      +---------------------> Reserved <---------------------+ queue has all the
-//!                                 |                           | rest: hand-over,
-//!                                 | the first in the queue    | in the same step,
-//!                                 | gets the rest: hand-over  | with a new token
-//!                                 v                           v
-//!                                Held                        Held
+//!                 acquire
+//!     Free -----------------> Held ---+  freed, and the first in the queue has
+//!      ^                      |  ^ ^  |  all it needs: hand-over
+//!      |  freed, nobody       |  | +--+
+//!      |  waits               |  |
+//!      +----------------------+  |
+//!      |                      |  |  the first has all it needs now, or has gone
+//!      |  freed, and the      |  |  and the next has: hand-over
+//!      |  first needs another |  |
+//!      |  lock as well        v  |
+//!      +------------------ Reserved
+//!         every waiter has gone
 //! ```
 //!
-//! *Reserved* is a lock without a holder whose first waiter needs another lock
-//! as well: it is kept for that waiter, and nobody overtakes, not even a try.
+//! *Freed* is any end of the grant: release, end of its transaction, lease over,
+//! force-release. Every grant and every hand-over draws a new token; a hand-over
+//! happens in the step that makes it possible. A reserved lock has no holder and
+//! is kept for its first waiter: nobody overtakes, not even a try.
 //!
 //! # A request for locks
 //!
 //! ```text
-//!               wait 0 or limit      +--> Refused
-//!               -------------------- |
-//!   Acquire ----+ all free           +--> Held ---- release, end of the transaction,
-//!               |                          ^ |      lease over, force-release ---> Ended
-//!               | otherwise                | |
-//!               v            hand-over     | | renew (never shortens)
-//!            Waiting ----------------------+ +-- Held
-//!               |
-//!               +-- wait over, release or end of the transaction -----------------> Ended
+//!              not allowed, a limit,
+//!              or not free and wait 0
+//!   acquire --+-----------------------> Refused
+//!             |
+//!             | all free      +-------+ renew (never shortens)
+//!             +-------------> | Held  |--+
+//!             |               |       |<-+
+//!             | otherwise     +-------+ ---- freed ------------------+
+//!             v                   ^                                  v
+//!          Waiting -- hand-over --+                                Ended
+//!             |                                                      ^
+//!             +-- wait over, release, end of the transaction --------+
 //! ```
 //!
-//! *Ended* is forgotten at once: there is no edge out of it, so nothing revives
-//! a grant. A request is waiting or held, never both ([`Stage`](table::Stage)
-//! is one or the other), and every end of a wait is reported by exactly one
-//! effect. What else cannot be:
+//! *Ended* is forgotten at once, and no edge leads out of it: nothing revives a
+//! grant. A request waits or holds, never both (`Stage` in `table.rs` is one or
+//! the other), and the end of a wait is told by exactly one effect. What else
+//! cannot be:
 //!
 //! - Two holders of one lock: a lock has room for one.
 //! - A waiter that could be served and is not: every operation ends by serving
 //!   all whom it unblocked, oldest first.
 //! - A grant past its deadline: every operation first lets time pass.
-//! - A token that was given before: there is one counter ([`tokens`]).
+//! - A token that was given before: there is one counter (`tokens.rs`).
 //!
 //! # Cost
 //!
@@ -57,7 +60,7 @@
 //! queued for each name it touches, plus the same for each request it serves.
 
 pub mod check;
-mod hash;
+pub(crate) mod hash;
 #[cfg(test)]
 mod histories;
 mod operations;
@@ -73,7 +76,7 @@ use crate::store::{Acquire, AcquireError, Granted, Lock, Released, RenewError, T
 use crate::time::Time;
 use std::time::Duration;
 
-/// How much the state machine takes.
+/// How much a store takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How many may wait for one lock. Default 100 000.
@@ -82,6 +85,9 @@ pub struct Limits {
     /// forgotten before their time, and their ids are refused from then on.
     /// Default 1 000 000.
     pub records: usize,
+    /// How many answers may wait to be written down, if the store has a disk;
+    /// beyond it no caller outside is granted anything. Default 10 000.
+    pub unwritten: usize,
 }
 
 /// The locks of one space. See the [module](self).
@@ -257,6 +263,7 @@ impl Default for Limits {
         Self {
             waiters_per_lock: 100_000,
             records: 1_000_000,
+            unwritten: 10_000,
         }
     }
 }

@@ -158,7 +158,7 @@ impl Embedded {
         tracing::debug!(token_limit, forgotten, "the store is restored");
 
         let (writer, nudge) = writer::queue();
-        let shell = Shell::durable(core, clock, nudge);
+        let shell = Shell::durable(core, clock, nudge, limits.unwritten);
         let writer = writer.start(connection, shell.clone(), marks, limits.records)?;
         let readers = Readers::start(&database)?;
         let timer = Timer::start(&shell).map_err(OpenError::Thread)?;

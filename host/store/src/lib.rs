@@ -6,17 +6,37 @@
 //! commits them together, and the commit is refused if anything it read has
 //! changed or if a guarded write is not covered by a lock it holds *now*.
 //!
-//! Read in this order: [`name`] (what may be called how), [`core`] (the state
-//! machine: pure, no I/O, no clock), [`store`] (the contract every store
-//! keeps), [`memory`] and [`embedded`] (the two stores there are), and
-//! [`transaction`] (what a request does with them).
+//! Read in this order: [`name`] (what may be called how), [`mod@core`] (the
+//! state machine: pure, no I/O, no clock), [`store`] (the contract every store
+//! keeps), [`memory`] and [`embedded`] (the two stores there are, both driven by
+//! `shell.rs`), and [`transaction`] (what a request does with them). The
+//! contract's tests, in `contract.rs`, run against every store.
+//!
+//! ```
+//! use lockport_store::{Collection, Key, LockName, Memory, Transaction};
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let orders = Collection::new("shop", "orders", Some("order/{key}"))?;
+//! let store = Arc::new(Memory::new());
+//! let transaction = Transaction::begin(store, Default::default(), "a request".into());
+//! let scope = transaction.scope();
+//!
+//! let order = LockName::new("order/42")?;
+//! let _guard = scope.acquire(vec![order], Duration::from_secs(1), None).await?;
+//! scope.put(&orders, Key::new("42")?, "paid".into()).await?;
+//! transaction.commit().await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-pub mod name;
-
-pub mod clock;
 pub mod id;
+pub mod name;
 pub mod time;
 
+pub mod clock;
 pub mod core;
 pub mod store;
 

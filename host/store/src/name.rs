@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_name_is_any_text_without_control_characters_up_to_its_limit() {
-        assert!(LockName::new("order/{*}/../ü").is_ok());
+        assert!(LockName::new("order/{*}/../\u{fc}").is_ok());
         assert!(LockName::new("x".repeat(512)).is_ok());
         assert_eq!(
             LockName::new("x".repeat(513)),

@@ -6,17 +6,20 @@
 //! restart goes to the [journal](Journal), and what must not be told before it
 //! is written down stays there until it is.
 
+mod timer;
+
+pub(crate) use timer::Timer;
+
 use crate::clock::Clock;
+use crate::core::hash::IdMap;
 use crate::core::{Acquired, CallerGrant, Core, Effect};
 use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{
-    Acquire, AcquireError, Granted, Lock, Released, RenewError, StoreError, Taken, Token,
+    Acquire, AcquireError, Granted, Holder, Lock, Released, RenewError, StoreError, Taken, Token,
 };
 use crate::time::Time;
-use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -36,7 +39,7 @@ struct State {
     core: Core,
     /// Room for the effects of one operation.
     effects: Vec<Effect>,
-    waiting: HashMap<GrantId, Reply>,
+    waiting: IdMap<GrantId, Reply>,
     /// `None` if nothing outlives the process.
     journal: Option<Journal>,
     /// Until when the timer sleeps; time zero while it is awake.
@@ -51,6 +54,8 @@ type Reply = oneshot::Sender<Result<Granted, AcquireError>>;
 pub(crate) struct Journal {
     pub(crate) changes: Vec<Change>,
     withheld: Vec<Withheld>,
+    /// How many answers may be withheld before callers are refused.
+    room: usize,
 }
 
 /// One thing to write down.
@@ -71,8 +76,16 @@ enum Withheld {
 #[derive(Default)]
 struct Outbox {
     waiters: Vec<(Reply, Result<Granted, AcquireError>)>,
-    journaled: bool,
-    withheld: bool,
+    /// Whether there is something to write down.
+    nudges: bool,
+    /// Whether it is about a grant, so that the answer has to wait for it.
+    is_kept: bool,
+}
+
+/// A request for locks that was answered at once, or will be.
+enum Begun {
+    Answered(Result<Granted, AcquireError>),
+    Pending(oneshot::Receiver<Result<Granted, AcquireError>>),
 }
 
 /// An answer that may have to wait for the journal.
@@ -84,9 +97,14 @@ impl Shell {
         Self::new(core, clock, None, None)
     }
 
-    /// For a store that writes the journal when it is nudged.
-    pub(crate) fn durable(core: Core, clock: Clock, nudge: Nudge) -> Arc<Self> {
-        Self::new(core, clock, Some(Journal::default()), Some(nudge))
+    /// For a store that writes the journal when it is nudged. `unwritten` is
+    /// how many answers may wait for that.
+    pub(crate) fn durable(core: Core, clock: Clock, nudge: Nudge, unwritten: usize) -> Arc<Self> {
+        let journal = Journal {
+            room: unwritten,
+            ..Journal::default()
+        };
+        Self::new(core, clock, Some(journal), Some(nudge))
     }
 
     fn new(core: Core, clock: Clock, journal: Option<Journal>, nudge: Option<Nudge>) -> Arc<Self> {
@@ -95,7 +113,7 @@ impl Shell {
             state: Mutex::new(State {
                 core,
                 effects: Vec::new(),
-                waiting: HashMap::new(),
+                waiting: IdMap::default(),
                 journal,
                 timer_sleeps_until: Time::default(),
                 closed: false,
@@ -117,8 +135,8 @@ impl Shell {
     pub(crate) async fn acquire(&self, request: Acquire) -> Result<Granted, AcquireError> {
         let id = request.id;
         let receiver = match self.enter(|state, now, outbox| state.acquire(request, now, outbox)) {
-            Ok(answer) => return answer,
-            Err(receiver) => receiver,
+            Begun::Answered(answer) => return answer,
+            Begun::Pending(receiver) => receiver,
         };
         let mut cancel = CancelOnDrop {
             shell: self,
@@ -175,7 +193,7 @@ impl Shell {
         state
             .journal
             .as_mut()
-            .map(std::mem::take)
+            .map(Journal::take)
             .unwrap_or_default()
     }
 
@@ -226,7 +244,7 @@ impl Shell {
     fn written<R>(&self, step: impl FnOnce(&mut Core, Time, &mut Vec<Effect>) -> R) -> Written<R> {
         self.enter(|state, now, outbox| {
             let answer = state.step(now, outbox, step);
-            let receiver = outbox.journaled.then(|| state.withhold(outbox)).flatten();
+            let receiver = outbox.is_kept.then(|| state.withhold(outbox)).flatten();
             Written(answer, receiver)
         })
     }
@@ -247,7 +265,7 @@ impl Shell {
             self.deadline_moved.notify_one();
         }
         if let Some(nudge) = &self.nudge
-            && (outbox.journaled || outbox.withheld)
+            && outbox.nudges
         {
             nudge();
         }
@@ -297,35 +315,37 @@ impl State {
         answer
     }
 
-    /// The answer, or where it will come from.
-    fn acquire(
-        &mut self,
-        request: Acquire,
-        now: Time,
-        outbox: &mut Outbox,
-    ) -> Result<Result<Granted, AcquireError>, oneshot::Receiver<Result<Granted, AcquireError>>>
-    {
+    fn acquire(&mut self, request: Acquire, now: Time, outbox: &mut Outbox) -> Begun {
         let id = request.id;
+        if let (Some(journal), Holder::Caller) = (&self.journal, request.holder)
+            && journal.withheld.len() >= journal.room
+        {
+            return Begun::Answered(Err(AcquireError::Quota(format!(
+                "the store writes down at most {} answers at once",
+                journal.room
+            ))));
+        }
+        let is_this = |it: &Effect| matches!(it, Effect::Keep(grant) if grant.id == id);
         let mut kept = false;
         let acquired = self.step(now, outbox, |core, now, effects| {
             let acquired = core.acquire(request, now, effects);
-            kept = effects
-                .iter()
-                .any(|it| matches!(it, Effect::Keep(grant) if grant.id == id));
+            kept = effects.iter().any(is_this);
             acquired
         });
         match acquired {
-            Acquired::Refused(error) => Ok(Err(error)),
-            Acquired::Granted(granted) if !self.must_wait(&granted, kept) => Ok(Ok(granted)),
+            Acquired::Refused(error) => Begun::Answered(Err(error)),
+            Acquired::Granted(granted) if !self.must_wait(&granted, kept) => {
+                Begun::Answered(Ok(granted))
+            }
             Acquired::Granted(granted) => {
                 let (reply, receiver) = oneshot::channel();
                 self.tell(id, granted, kept, reply, outbox);
-                Err(receiver)
+                Begun::Pending(receiver)
             }
             Acquired::Waiting => {
                 let (reply, receiver) = oneshot::channel();
                 self.waiting.insert(id, reply);
-                Err(receiver)
+                Begun::Pending(receiver)
             }
         }
     }
@@ -350,7 +370,7 @@ impl State {
         match &mut self.journal {
             Some(journal) if must_wait => {
                 journal.withheld.push(Withheld::Grant(id, granted, reply));
-                outbox.withheld = true;
+                outbox.nudges = true;
             }
             _ => outbox.waiters.push((reply, Ok(granted))),
         }
@@ -364,8 +384,9 @@ impl State {
 
     fn write(&mut self, change: Change, outbox: &mut Outbox) {
         if let Some(journal) = &mut self.journal {
+            outbox.nudges = true;
+            outbox.is_kept |= !matches!(change, Change::Reserve(_));
             journal.changes.push(change);
-            outbox.journaled = true;
         }
     }
 
@@ -376,8 +397,19 @@ impl State {
         let journal = self.journal.as_mut()?;
         let (reply, receiver) = oneshot::channel();
         journal.withheld.push(Withheld::Done(reply));
-        outbox.withheld = true;
+        outbox.nudges = true;
         Some(receiver)
+    }
+}
+
+impl Journal {
+    /// Takes what there is, and leaves room for as much.
+    fn take(&mut self) -> Self {
+        let empty = Self {
+            room: self.room,
+            ..Self::default()
+        };
+        std::mem::replace(self, empty)
     }
 }
 
@@ -403,67 +435,6 @@ impl Drop for CancelOnDrop<'_> {
             self.shell
                 .step(|core, now, effects| core.release(id, now, effects));
         }
-    }
-}
-
-/// The thread that lets time pass when nobody else does. A thread and not a
-/// task, because a runtime that is busy with guests must not delay a hand-over
-/// and a store should work without one. Ends when it is dropped.
-pub(crate) struct Timer {
-    shell: Arc<Shell>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Timer {
-    /// Starts the timer of `shell`; a clock that is moved by hand is one
-    /// already.
-    pub(crate) fn start(shell: &Arc<Shell>) -> std::io::Result<Self> {
-        let thread = match shell.clock.as_manual() {
-            Some(clock) => {
-                let shell = Arc::downgrade(shell);
-                clock.listen(move || Weak::upgrade(&shell).iter().for_each(|it| it.tick()));
-                None
-            }
-            None => {
-                let shell = shell.clone();
-                let builder = std::thread::Builder::new().name("lockport-timer".to_owned());
-                Some(builder.spawn(move || run_timer(&shell))?)
-            }
-        };
-        Ok(Self {
-            shell: shell.clone(),
-            thread,
-        })
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.shell.lock().closed = true;
-        self.shell.deadline_moved.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A timer that panicked has said so itself.
-            drop(thread.join());
-        }
-    }
-}
-
-fn run_timer(shell: &Shell) {
-    let mut state = shell.lock();
-    while !state.closed {
-        let now = shell.clock.now();
-        let next = state.core.next_deadline();
-        if next.is_some_and(|it| it <= now) {
-            drop(state);
-            shell.tick();
-            state = shell.lock();
-            continue;
-        }
-        let next = next.unwrap_or(Time::from_micros(u64::MAX));
-        state.timer_sleeps_until = next;
-        let woken = shell.deadline_moved.wait_timeout(state, next.since(now));
-        state = woken.expect("nothing panics while it holds the lock").0;
-        state.timer_sleeps_until = Time::default();
     }
 }
 

@@ -38,6 +38,7 @@
 //! operation looks at the state before it asks the store *and* after: an answer
 //! that arrives too late changes nothing, and a grant that does is given back.
 
+mod error;
 mod guard;
 mod overlay;
 mod reads;
@@ -45,6 +46,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
+pub use error::{LockError, StateError};
 pub use guard::Guard;
 pub use scope::{Nested, Scope};
 
@@ -122,49 +124,6 @@ enum Phase {
     Open,
     Poisoned(Stale),
     Ended,
-}
-
-/// Why an operation on state failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StateError {
-    /// A key, value or query is not allowed.
-    #[error("{0}")]
-    Invalid(String),
-    /// Something read has changed: the transaction can only end.
-    #[error("something the transaction has read has changed")]
-    Conflict,
-    /// A limit of the transaction is reached.
-    #[error("{0}")]
-    Quota(String),
-    /// The scope is sealed or the transaction has ended.
-    #[error("the transaction takes nothing more")]
-    Closed,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a lock operation of a transaction failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LockError {
-    /// Nothing was acquired.
-    #[error(transparent)]
-    Acquire(#[from] AcquireError),
-    /// The grant has ended.
-    #[error("the lock is not held any more")]
-    Lost,
-    /// A lease is not allowed, or the guard has none to renew.
-    #[error("{0}")]
-    Invalid(String),
-    /// The guard may not be released.
-    #[error("the guard may not be released: {0}")]
-    InUse(&'static str),
-    /// The scope is sealed, or the transaction has ended or can only end.
-    #[error("the transaction takes nothing more")]
-    Closed,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl Transaction {
@@ -253,10 +212,16 @@ impl Transaction {
     /// Ends it now: what is staged is discarded, the guards are given back,
     /// every scope is closed. Idempotent; after a commit it does nothing.
     pub fn abort(&self) {
-        let ended = std::mem::replace(&mut self.lock().phase, Phase::Ended);
-        if !matches!(ended, Phase::Ended) {
-            self.store.end(self.id);
+        {
+            let mut inner = self.lock();
+            if matches!(inner.phase, Phase::Ended) {
+                return;
+            }
+            inner.phase = Phase::Ended;
+            // A scope may be kept long after; what it staged need not be.
+            drop(inner.overlay.take());
         }
+        self.store.end(self.id);
     }
 
     /// Ends the transaction for everybody else and takes what is to be applied;

@@ -2,14 +2,22 @@
 
 use super::*;
 
+/// How often a call is tried that may be interrupted: ticks of the engine's
+/// clock are 10 ms apart, so of two calls of some microseconds one is not.
+const TRIES: usize = 20;
+
 #[tokio::test]
 async fn a_small_answer_is_whole_when_its_head_is() {
     let bench = Bench::new();
     let component = bench.load("(call $answer (local.get $out) (i32.const 7))");
-    let answer = bench.ask(&component).await.unwrap();
-    assert_eq!(answer.head.status, 200);
-    assert_eq!(http_body::Body::size_hint(&answer.body).exact(), Some(1));
-    assert_eq!(&answer.body.collect(1).await.unwrap()[..], [7]);
+    let mut whole = 0;
+    for _ in 0..TRIES {
+        let answer = bench.ask(&component).await.unwrap();
+        assert_eq!(answer.head.status, 200);
+        whole += u64::from(http_body::Body::size_hint(&answer.body).exact() == Some(1));
+        assert_eq!(&answer.body.collect(1).await.unwrap()[..], [7]);
+    }
+    assert!(whole > 0);
 }
 
 #[tokio::test]
@@ -63,10 +71,17 @@ async fn an_exit_is_a_failure_even_with_status_0() {
 async fn a_trap_right_behind_the_head_leaves_no_answer() {
     let bench = Bench::new();
     let component = bench.load("(call $start (local.get $out)) unreachable");
-    assert!(matches!(
-        bench.failure(&component).await,
-        Failure::Trapped(_)
-    ));
+    let mut none = 0;
+    for _ in 0..TRIES {
+        match bench.ask(&component).await {
+            Ok(answer) => assert!(collected(answer.body).await.is_err()),
+            Err(failure) => {
+                assert!(matches!(failure, Failure::Trapped(_)), "{failure}");
+                none += 1;
+            }
+        }
+    }
+    assert!(none > 0);
 }
 
 #[tokio::test]
@@ -176,9 +191,8 @@ async fn a_handler_that_spins_or_waits_behind_its_head_ends_with_its_deadline() 
     let bench = Bench::new();
     for forever in ["(call $spin)", "(call $wait)"] {
         let component = bench.load(&format!("(call $start (local.get $out)) {forever}"));
-        let answer = bench.ask_for(&component, Duration::from_millis(50)).await;
-        let failure = broke(collected(answer.unwrap().body).await.unwrap_err());
-        assert_eq!(failure, Failure::Deadline, "{forever}");
+        let outcome = bench.ask_for(&component, Duration::from_millis(50)).await;
+        assert_eq!(ended(outcome).await, Failure::Deadline, "{forever}");
     }
 }
 
@@ -189,11 +203,11 @@ async fn nobody_has_to_read_for_a_deadline_to_end_a_body() {
         spec.limits.instances = 1;
     });
     let unread = bench
-        .ask_for(&component, Duration::from_millis(20))
+        .ask_for(&component, Duration::from_millis(300))
         .await
         .unwrap();
-    // It gets the instance's place once the first one has ended.
-    assert!(bench.ask_for(&component, LONG).await.is_ok());
+    // The next one gets the instance's place once the first has ended.
+    assert!(bench.ask(&component).await.is_ok());
     drop(unread);
 }
 
@@ -208,9 +222,8 @@ async fn a_request_that_nobody_waits_for_any_more_gives_its_place_back() {
     let mut waiting = Box::pin(bench.ask_for(&component, 10 * LONG));
     assert!(pending(&mut waiting));
     drop(waiting);
-    // In a fresh instance, at once.
-    let context = bench.context(bench.transaction().scope(), LONG);
-    let answer = component.answer(get("/"), context, Admission::AtOnce).await;
+    // In a fresh instance, without waiting for the deadline of the first.
+    let answer = bench.ask(&component).await;
     assert_eq!(&answer.unwrap().body.collect(1).await.unwrap()[..], [1]);
 }
 
@@ -245,6 +258,7 @@ async fn a_body_that_was_read_as_far_as_it_was_announced_lets_its_handler_return
              (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
            (i32.store8 (i32.const 4096) (global.get $count))
            (call $write-much)
+           (call $pause)
            (call $finish)"#,
     );
     for count in 1..=3 {

@@ -171,6 +171,13 @@ const AROUND: &str = r#"
   (func $wait
     (call $block (call $subscribe-duration (i64.const 3600000000000))))
 
+  ;; Waits for 20 ms.
+  (func $pause
+    (local $pollable i32)
+    (local.set $pollable (call $subscribe-duration (i64.const 20000000)))
+    (call $block (local.get $pollable))
+    (call $drop-pollable (local.get $pollable)))
+
   ;; Acquires `thing/7` until the request ends; the discriminant of the result.
   (func $acquire-thing (result i32)
     (call $acquire (i32.const 592) (i32.const 1) (i64.const 0)

@@ -116,7 +116,7 @@ async fn a_call_ends_with_the_request_of_its_caller() {
     let silent = Arc::new(Silent::default());
     bench.calls = silent.clone();
     let component = bench.load("(call $answer (local.get $out) (call $receive (call $send)))");
-    let mut waiting = Box::pin(bench.ask(&component));
+    let mut waiting = Box::pin(bench.ask_for(&component, 10 * LONG));
     while silent.asked.lock().unwrap().is_none() {
         assert!(pending(&mut waiting));
         tokio::task::yield_now().await;
@@ -135,11 +135,12 @@ async fn a_call_ends_when_the_response_of_its_caller_is_set() {
     // It lets the call begin, and answers without its outcome.
     let component = bench.load(
         "(local.set $a (call $send))
-         (call $block (call $subscribe-duration (i64.const 1000000)))
+         (call $pause)
          (call $start (local.get $out))
          (call $wait)",
     );
-    let answer = bench.ask(&component).await.unwrap();
+    // Its deadline must not be what ends it.
+    let answer = bench.ask_for(&component, 10 * LONG).await.unwrap();
     assert!(silent.asked.lock().unwrap().is_some());
     until(|| silent.dropped.load(Ordering::SeqCst)).await;
     drop(answer);

@@ -52,13 +52,25 @@ async fn a_component_has_so_many_instances_at_work_and_so_many_requests_in_its_q
         spec.limits.queue = 1;
     });
     let mut first = Box::pin(bench.ask(&component));
-    let mut second = Box::pin(bench.ask(&component));
     assert!(pending(&mut first));
+    let mut second = Box::pin(bench.ask(&component));
     assert!(pending(&mut second));
     assert_eq!(bench.failure(&component).await, Failure::Overloaded);
-    let context = bench.context(bench.transaction().scope(), LONG);
-    let at_once = component.answer(get("/"), context, Admission::AtOnce).await;
-    assert_eq!(at_once.unwrap_err(), Failure::Overloaded);
+}
+
+#[tokio::test]
+async fn a_call_goes_in_beyond_its_components_limit_but_not_beyond_the_nodes() {
+    let bench = Bench::with_instances(2);
+    let component = bench.load_with("(call $wait)", |spec| spec.limits.instances = 1);
+    let mut first = Box::pin(bench.ask(&component));
+    assert!(pending(&mut first));
+    let call = || {
+        let context = bench.context(bench.transaction().scope(), LONG);
+        Box::pin(component.answer(get("/"), context, Admission::AtOnce))
+    };
+    let mut second = call();
+    assert!(pending(&mut second));
+    assert_eq!(call().await.unwrap_err(), Failure::Overloaded);
 }
 
 #[tokio::test]

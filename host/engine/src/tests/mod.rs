@@ -110,9 +110,9 @@ impl Bench {
         answer.body.collect(MUCH).await.unwrap().to_vec()
     }
 
-    /// Why there was no answer.
+    /// Why there was no answer, or why its body broke off.
     async fn failure(&self, component: &Arc<Component>) -> Failure {
-        self.ask(component).await.unwrap_err()
+        ended(self.ask(component).await).await
     }
 }
 
@@ -149,6 +149,14 @@ async fn until(condition: impl Fn() -> bool) {
         }
     });
     waited.await.expect("it never came true");
+}
+
+/// Why a request failed, before its head or behind it.
+async fn ended(outcome: Result<Answer, Failure>) -> Failure {
+    match outcome {
+        Ok(answer) => broke(collected(answer.body).await.unwrap_err()),
+        Err(failure) => failure,
+    }
 }
 
 /// How much of a body there was, if it ended well.

@@ -21,42 +21,46 @@ fn section(source: SectionError) -> BundleError {
     }
 }
 
+fn nothing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+/// That each of these errors ends the process with its code.
+fn expect(table: Vec<(StartError, Exit)>) {
+    for (error, exit) in table {
+        let text = error.to_string();
+        assert_eq!(Report::from(error).exit, exit, "{text}");
+    }
+}
+
 #[test]
-fn every_error_has_its_exit_code() {
+fn a_component_that_cannot_be_read_has_its_exit_code() {
     let path = || "x".into();
-    let nothing = || io::Error::from(io::ErrorKind::NotFound);
-    let component = |source| StartError::Component {
-        name: "a".to_owned(),
-        source,
-    };
-    let table: Vec<(StartError, Exit)> = vec![
-        (BundleError::from(config_error()).into(), Exit::Config),
+    let table: Vec<(BundleError, Exit)> = vec![
+        (config_error().into(), Exit::Config),
         (
             BundleError::Nothing {
                 path: path(),
                 source: nothing(),
-            }
-            .into(),
+            },
             Exit::Config,
         ),
-        (section(SectionError::NotText).into(), Exit::Config),
-        (section(SectionError::TooLong(1)).into(), Exit::Config),
-        (section(SectionError::Missing).into(), Exit::Component),
-        (section(SectionError::Module).into(), Exit::Component),
+        (section(SectionError::NotText), Exit::Config),
+        (section(SectionError::TooLong(1)), Exit::Config),
+        (section(SectionError::Missing), Exit::Component),
+        (section(SectionError::Module), Exit::Component),
         (
             BundleError::TooLarge {
                 file: path(),
                 bytes: 1,
-            }
-            .into(),
+            },
             Exit::Component,
         ),
         (
             BundleError::Unreadable {
                 file: path(),
                 source: nothing(),
-            }
-            .into(),
+            },
             Exit::Component,
         ),
         (
@@ -65,10 +69,23 @@ fn every_error_has_its_exit_code() {
                 file: path(),
                 build: None,
                 directory: path(),
-            }
-            .into(),
+            },
             Exit::Component,
         ),
+    ];
+    let table = table.into_iter();
+    expect(table.map(|(error, exit)| (error.into(), exit)).collect());
+}
+
+#[test]
+fn a_node_that_cannot_start_has_its_exit_code() {
+    let path = || "x".into();
+    let component = |source| StartError::Component {
+        name: "a".to_owned(),
+        source,
+    };
+    let store = StartError::Store;
+    expect(vec![
         (WiringError::NameTwice("a".to_owned()).into(), Exit::Config),
         (component(LoadError::NoHandler), Exit::Component),
         (
@@ -83,27 +100,11 @@ fn every_error_has_its_exit_code() {
             },
             Exit::Address,
         ),
-        (
-            StartError::Store(OpenError::InUse { path: path() }),
-            Exit::InUse,
-        ),
-        (
-            StartError::Store(OpenError::Newer { found: 2, known: 1 }),
-            Exit::Store,
-        ),
-        (
-            StartError::Store(OpenError::Foreign { path: path() }),
-            Exit::Store,
-        ),
-        (
-            StartError::Store(OpenError::NoLog { path: path() }),
-            Exit::Store,
-        ),
-    ];
-    for (error, exit) in table {
-        let text = error.to_string();
-        assert_eq!(Report::from(error).exit, exit, "{text}");
-    }
+        (store(OpenError::InUse { path: path() }), Exit::InUse),
+        (store(OpenError::Newer { found: 2, known: 1 }), Exit::Store),
+        (store(OpenError::Foreign { path: path() }), Exit::Store),
+        (store(OpenError::NoLog { path: path() }), Exit::Store),
+    ]);
     assert_eq!(Report::from(config_error()).exit, Exit::Config);
     assert_eq!(Report::fault(&nothing()).exit, Exit::Fault);
 }

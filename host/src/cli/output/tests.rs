@@ -68,7 +68,7 @@ fn the_ready_line_has_the_listeners_that_exist() {
     let expected = serde_json::json!({
         "event": "ready",
         "version": "1.2.3",
-        "listeners": {"http": "127.0.0.1:3000"},
+        "http": "127.0.0.1:3000",
         "components": [{"name": "a", "routes": ["GET, HEAD /a"], "locks": [], "calls": []}],
         "store": "memory",
     });

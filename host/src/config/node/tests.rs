@@ -1,6 +1,8 @@
 //! Tests of the node's configuration.
 
 use super::*;
+use crate::config::environment;
+use crate::config::sources::{DEFAULT_FILE, Flag, Sources};
 
 /// The configuration that `text`, variables and flags make.
 fn load(text: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<NodeConfig, ConfigError> {

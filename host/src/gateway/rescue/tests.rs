@@ -11,165 +11,127 @@ fn unavailable() -> StoreError {
     StoreError::Unavailable("secret-host: connection refused".to_owned())
 }
 
-/// Every refusal there is, with its status, its reason, and whether it says
-/// when to try again.
-fn table() -> Vec<(Refusal, u16, &'static str, bool)> {
-    let acquire = |error| Refusal::Lock(LockError::Acquire(error));
-    let text = || "secret".to_owned();
+/// A refusal and its answer: status, reason, and `again` if it says when to
+/// try again.
+type Row = (Refusal, &'static str);
+
+fn row(refusal: impl Into<Refusal>, answer: &'static str) -> Row {
+    (refusal.into(), answer)
+}
+
+fn text() -> String {
+    "secret".to_owned()
+}
+
+/// Every refusal there is.
+fn table() -> Vec<Row> {
+    let groups = [of_requests(), of_locks(), of_handlers(), of_commits()];
+    groups.into_iter().flatten().collect()
+}
+
+fn of_requests() -> Vec<Row> {
+    let broken = IntakeError::Broken(text());
     vec![
-        (TargetError::NotAPath.into(), 400, "INVALID_TARGET", false),
-        (TargetError::DotSegment.into(), 400, "INVALID_TARGET", false),
-        (TargetError::Host.into(), 400, "INVALID_HOST", false),
-        (Refusal::NoRoute, 404, "NO_ROUTE", false),
-        (
-            Refusal::WrongMethod(Methods::ANY),
-            405,
-            "METHOD_NOT_ALLOWED",
-            false,
-        ),
-        (
-            IntakeError::TooLarge { limit: 1 }.into(),
-            413,
-            "BODY_TOO_LARGE",
-            false,
-        ),
-        (
-            IntakeError::Broken(text()).into(),
-            400,
-            "INVALID_BODY",
-            false,
-        ),
-        (
+        row(TargetError::NotAPath, "400 INVALID_TARGET"),
+        row(TargetError::EmptySegment, "400 INVALID_TARGET"),
+        row(TargetError::DotSegment, "400 INVALID_TARGET"),
+        row(TargetError::Escape, "400 INVALID_TARGET"),
+        row(TargetError::NotUtf8, "400 INVALID_TARGET"),
+        row(TargetError::Host, "400 INVALID_HOST"),
+        row(Refusal::NoRoute, "404 NO_ROUTE"),
+        row(Refusal::WrongMethod(Methods::ANY), "405 METHOD_NOT_ALLOWED"),
+        row(IntakeError::TooLarge { limit: 1 }, "413 BODY_TOO_LARGE"),
+        row(broken, "400 INVALID_BODY"),
+        row(Refusal::TooDeep, "508 LOOP"),
+        row(Refusal::NoComponent, "502 NO_COMPONENT"),
+        row(Refusal::NotYet("x"), "501 NOT_SERVED"),
+        row(Refusal::Panicked, "500 INTERNAL"),
+    ]
+}
+
+fn of_locks() -> Vec<Row> {
+    let acquire = |error| Refusal::Lock(LockError::Acquire(error));
+    let lock = Refusal::Lock;
+    let store = || AcquireError::Store(unavailable());
+    vec![
+        row(
             Refusal::LockName(InvalidName::Empty),
-            400,
-            "INVALID_LOCK_NAME",
-            false,
+            "400 INVALID_LOCK_NAME",
         ),
-        (Refusal::LockNotGranted, 400, "INVALID_LOCK_NAME", false),
-        (acquire(AcquireError::Held(name())), 423, "HELD", true),
-        (acquire(AcquireError::TimedOut), 423, "TIMED_OUT", true),
-        (acquire(AcquireError::Quota(text())), 503, "QUOTA", true),
-        (
-            acquire(AcquireError::Invalid(text())),
-            500,
-            "INTERNAL",
-            false,
+        row(Refusal::LockNotGranted, "400 INVALID_LOCK_NAME"),
+        row(acquire(AcquireError::Held(name())), "423 HELD again"),
+        row(acquire(AcquireError::TimedOut), "423 TIMED_OUT again"),
+        row(acquire(AcquireError::Quota(text())), "503 QUOTA again"),
+        row(acquire(AcquireError::Invalid(text())), "500 INTERNAL"),
+        row(acquire(AcquireError::Cancelled), "500 INTERNAL"),
+        row(acquire(store()), "503 STORE_UNAVAILABLE again"),
+        row(
+            lock(LockError::Store(unavailable())),
+            "503 STORE_UNAVAILABLE again",
         ),
-        (
-            acquire(AcquireError::Store(unavailable())),
-            503,
-            "STORE_UNAVAILABLE",
-            true,
-        ),
-        (
-            Refusal::Lock(LockError::Store(unavailable())),
-            503,
-            "STORE_UNAVAILABLE",
-            true,
-        ),
-        (Refusal::Lock(LockError::Lost), 409, "FENCED", false),
-        (Refusal::Lock(LockError::Closed), 500, "INTERNAL", false),
-        (
-            Refusal::Lock(LockError::InUse("secret")),
-            500,
-            "INTERNAL",
-            false,
-        ),
-        (
-            Refusal::Lock(LockError::Invalid(text())),
-            500,
-            "INTERNAL",
-            false,
-        ),
-        (
-            Failure::Trapped(text()).into(),
-            500,
-            "HANDLER_FAILED",
-            false,
-        ),
-        (
-            Failure::NoResponse(text()).into(),
-            500,
-            "HANDLER_FAILED",
-            false,
-        ),
-        (Failure::Deadline.into(), 504, "DEADLINE", false),
-        (Failure::Overloaded.into(), 503, "OVERLOADED", true),
-        (Failure::Host(text()).into(), 500, "INTERNAL", false),
-        (
+        row(lock(LockError::Lost), "409 FENCED"),
+        row(lock(LockError::Closed), "500 INTERNAL"),
+        row(lock(LockError::InUse("secret")), "500 INTERNAL"),
+        row(lock(LockError::Invalid(text())), "500 INTERNAL"),
+    ]
+}
+
+fn of_handlers() -> Vec<Row> {
+    vec![
+        row(Failure::Trapped(text()), "500 HANDLER_FAILED"),
+        row(Failure::NoResponse(text()), "500 HANDLER_FAILED"),
+        row(Failure::Deadline, "504 DEADLINE"),
+        row(Failure::Overloaded, "503 OVERLOADED again"),
+        row(Failure::Host(text()), "500 INTERNAL"),
+        row(
             Refusal::BadStatus(StatusCode::CONTINUE),
-            500,
-            "HANDLER_FAILED",
-            false,
+            "500 HANDLER_FAILED",
         ),
-        (
-            Refusal::HeldTooLarge { limit: 5 },
-            500,
-            "RESPONSE_TOO_LARGE",
-            false,
+        row(Refusal::HeldTooLarge { limit: 5 }, "500 RESPONSE_TOO_LARGE"),
+    ]
+}
+
+fn of_commits() -> Vec<Row> {
+    let commit = Refusal::Commit;
+    let conflict = CommitError::Conflict {
+        collection: text(),
+        key: text(),
+    };
+    let fenced = CommitError::Fenced {
+        name: name(),
+        current: 7,
+    };
+    let unknown = CommitError::Store(unavailable());
+    vec![
+        row(commit(conflict), "409 CONFLICT"),
+        row(
+            commit(CommitError::Unguarded { name: name() }),
+            "409 UNGUARDED",
         ),
-        (
-            Refusal::Commit(CommitError::Conflict {
-                collection: text(),
-                key: text(),
-            }),
-            409,
-            "CONFLICT",
-            false,
-        ),
-        (
-            Refusal::Commit(CommitError::Unguarded { name: name() }),
-            409,
-            "UNGUARDED",
-            false,
-        ),
-        (
-            Refusal::Commit(CommitError::Fenced {
-                name: name(),
-                current: 7,
-            }),
-            409,
-            "FENCED",
-            false,
-        ),
-        (
-            Refusal::Commit(CommitError::Aborted),
-            503,
-            "STORE_UNAVAILABLE",
-            true,
-        ),
-        (
-            Refusal::Commit(CommitError::TooOld),
-            503,
-            "STORE_UNAVAILABLE",
-            true,
-        ),
-        (
-            Refusal::Commit(CommitError::Store(unavailable())),
-            503,
-            "OUTCOME_UNKNOWN",
-            false,
-        ),
-        (Refusal::TooDeep, 508, "LOOP", false),
-        (Refusal::NoComponent, 502, "NO_COMPONENT", false),
-        (Refusal::NotYet("x"), 501, "NOT_SERVED", false),
-        (Refusal::Panicked, 500, "INTERNAL", false),
+        row(commit(fenced), "409 FENCED"),
+        row(commit(CommitError::Aborted), "503 STORE_UNAVAILABLE again"),
+        row(commit(CommitError::TooOld), "503 STORE_UNAVAILABLE again"),
+        row(commit(unknown), "503 OUTCOME_UNKNOWN"),
     ]
 }
 
 #[test]
 fn every_error_has_its_status_and_reason() {
-    for (refusal, status, reason, again) in table() {
+    for (refusal, answer) in table() {
         let problem = refusal.problem();
-        assert_eq!(problem.status.as_u16(), status, "{refusal:?}");
-        assert_eq!(problem.reason, reason, "{refusal:?}");
-        assert_eq!(problem.retry_after.is_some(), again, "{refusal:?}");
+        let again = if problem.retry_after.is_some() {
+            " again"
+        } else {
+            ""
+        };
+        let said = format!("{} {}{again}", problem.status.as_u16(), problem.reason);
+        assert_eq!(said, answer, "{refusal:?}");
     }
 }
 
 #[test]
 fn nothing_internal_is_said() {
-    for (refusal, ..) in table() {
+    for (refusal, _) in table() {
         let problem = refusal.problem();
         assert!(!problem.detail.contains("secret"), "{refusal:?}");
         assert!(

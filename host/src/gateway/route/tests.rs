@@ -195,7 +195,7 @@ fn the_tree_finds_what_a_plain_search_over_all_routes_finds() {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                random % 4 == 0
+                random.is_multiple_of(4)
             })
             .map(|it| (*it, Methods::ANY))
             .collect();

@@ -1,6 +1,7 @@
 //! What every store promises when many do things at once, with real threads.
 
 use super::*;
+use crate::store::{LEASE_MIN, WAIT_MAX};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 contract!(
@@ -8,6 +9,7 @@ contract!(
     no_update_under_a_lock_is_lost,
     no_update_without_a_lock_is_lost,
     a_hand_over_and_a_cancel_never_both_win,
+    what_runs_out_does_so_without_anybody_asking,
 );
 
 const WORKERS: usize = 8;
@@ -44,6 +46,21 @@ async fn increment(world: &World, collection: &Collection, transaction: Transact
     let write = put(collection, "counter", &(count + 1).to_string());
     commit.writes.push(write);
     commit
+}
+
+async fn what_runs_out_does_so_without_anybody_asking(world: Arc<World>) {
+    let leased = Acquire {
+        lease: Some(LEASE_MIN),
+        ..of(TransactionId::mint(), &["a"])
+    };
+    let token = world.hold(&leased).await.tokens[0].1;
+    // The first gives up before the lease is over, the second is served by it.
+    let impatient = waiting(LEASE_MIN / 10, of(TransactionId::mint(), &["a"]));
+    let patient = waiting(WAIT_MAX, of(TransactionId::mint(), &["a"]));
+    let first = world.queue(&impatient).await;
+    let second = world.queue(&patient).await;
+    assert_eq!(first.await, Err(AcquireError::TimedOut));
+    assert!(second.await.unwrap().tokens[0].1 > token);
 }
 
 async fn no_update_under_a_lock_is_lost(world: Arc<World>) {

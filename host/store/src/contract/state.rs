@@ -12,6 +12,7 @@ contract!(
     a_stale_range_is_a_conflict,
     a_guarded_write_needs_its_lock,
     a_lost_guard_fences_the_whole_commit,
+    a_guard_of_somebody_else_is_no_guard,
     a_lost_guard_is_told_before_a_conflict,
     a_new_key_needs_no_lock_if_nobody_has_it,
     a_commit_hands_its_locks_over_with_its_values,
@@ -205,6 +206,20 @@ async fn a_lost_guard_fences_the_whole_commit(world: Arc<World>) {
     commit.guards.push(guarding(&taken));
     commit.writes.push(put(&guarded(), "2", "x"));
     assert_eq!(world.apply(commit).await, Err(fenced("order/2", 0)));
+}
+
+async fn a_guard_of_somebody_else_is_no_guard(world: Arc<World>) {
+    for theirs in [
+        of(TransactionId::mint(), &["order/1"]),
+        of_caller(&["order/2"]),
+    ] {
+        let current = world.hold(&theirs).await.tokens[0].1;
+        let mut commit = world.commit();
+        commit.guards.push(guarding(&theirs));
+        commit.writes.push(put(&open(), "a", "1"));
+        let expected = fenced(theirs.names[0].as_str(), current);
+        assert_eq!(world.apply(commit).await, Err(expected));
+    }
 }
 
 async fn a_lost_guard_is_told_before_a_conflict(world: Arc<World>) {

@@ -26,11 +26,12 @@ impl Core {
 
     fn try_acquire(
         &mut self,
-        request: Acquire,
+        mut request: Acquire,
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Result<Acquired, AcquireError> {
-        let names = validate(&request)?;
+        validate(&request)?;
+        let names = without_repetitions(std::mem::take(&mut request.names))?;
         if self.table.contains(request.id) {
             let text = "the grant's id is in use".to_owned();
             return Err(AcquireError::Invalid(text));
@@ -291,8 +292,8 @@ impl Core {
     }
 }
 
-/// The names asked for, without repetitions, in the order they were asked for.
-fn validate(request: &Acquire) -> Result<Vec<LockName>, AcquireError> {
+/// Whether a request is allowed, but for its names.
+fn validate(request: &Acquire) -> Result<(), AcquireError> {
     let invalid = |text: String| Err(AcquireError::Invalid(text));
     if request.label.len() > LABEL_BYTES_MAX {
         return invalid(format!("a label has at most {LABEL_BYTES_MAX} bytes"));
@@ -301,24 +302,33 @@ fn validate(request: &Acquire) -> Result<Vec<LockName>, AcquireError> {
         return invalid(format!("a wait is at most {} s", WAIT_MAX.as_secs()));
     }
     match (request.lease, request.holder) {
-        (Some(lease), _) => validate_lease(lease).map_err(AcquireError::Invalid)?,
-        (None, Holder::Transaction(_)) => {}
-        (None, Holder::Caller) => return invalid("a caller's grant needs a lease".to_owned()),
+        (Some(lease), _) => validate_lease(lease).map_err(AcquireError::Invalid),
+        (None, Holder::Transaction(_)) => Ok(()),
+        (None, Holder::Caller) => invalid("a caller's grant needs a lease".to_owned()),
     }
-    let mut names: Vec<LockName> = Vec::with_capacity(request.names.len().min(1));
+}
+
+/// The names asked for, each once, in the order they were asked for.
+fn without_repetitions(names: Vec<LockName>) -> Result<Vec<LockName>, AcquireError> {
+    let invalid = |text: String| Err(AcquireError::Invalid(text));
+    // By far the most requests are of one name.
+    if names.len() == 1 {
+        return Ok(names);
+    }
+    let mut once = Vec::new();
     let mut seen = BTreeSet::new();
-    for name in &request.names {
+    for name in &names {
         if seen.insert(name) {
-            names.push(name.clone());
+            once.push(name.clone());
         }
-        if seen.len() > NAMES_PER_GRANT_MAX {
+        if once.len() > NAMES_PER_GRANT_MAX {
             return invalid(format!("a grant has at most {NAMES_PER_GRANT_MAX} names"));
         }
     }
-    if names.is_empty() {
+    if once.is_empty() {
         return invalid("a grant has at least one name".to_owned());
     }
-    Ok(names)
+    Ok(once)
 }
 
 fn validate_lease(lease: Duration) -> Result<(), String> {

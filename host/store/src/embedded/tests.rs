@@ -330,15 +330,13 @@ fn a_grant_that_cannot_be_written_down_is_told_to_nobody_and_given_back() {
         assert!(store.release(kept.id).await.is_err());
         assert_eq!(holder(&store, "kept").await, None);
 
-        // What could not be written is, with what comes next.
+        // What could not be written is, when the store is closed at the latest.
         grants
             .execute_batch("ALTER TABLE away RENAME TO grants")
             .unwrap();
-        token(&store, of_caller(&["c"])).await;
         drop(store);
         let store = place.open();
         assert_eq!(holder(&store, "kept").await, None);
-        assert!(holder(&store, "c").await.is_some());
     });
 }
 
@@ -365,9 +363,45 @@ fn a_token_above_what_is_reserved_waits_for_the_disk() {
             .unwrap();
         let next = token(&store, of(TransactionId::mint(), &["b"])).await;
         assert!(next > last);
+        // A block is reserved now: the next does not wait.
+        let mut acquire = store.acquire(of(TransactionId::mint(), &["c"]));
+        assert!(poll_once(&mut acquire).await.is_some(), "at once");
+        drop(acquire);
         drop(store);
         let store = place.open();
         assert!(token(&store, of(TransactionId::mint(), &["a"])).await > next);
+    });
+}
+
+#[test]
+fn so_many_answers_wait_for_the_disk() {
+    block_on(async {
+        let place = Place::new();
+        let store = place.open();
+        // Somebody keeps the writer out.
+        let outside = place.database();
+        outside.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let names: Vec<_> = (0..100).map(|it| it.to_string()).collect();
+        let mut unwritten = Vec::new();
+        let refused = loop {
+            let name = names[unwritten.len()].as_str();
+            let mut acquire = store.acquire(of_caller(&[name]));
+            match poll_once(&mut acquire).await {
+                None => unwritten.push(acquire),
+                Some(answer) => break answer,
+            }
+        };
+        assert!(
+            matches!(refused, Err(AcquireError::Quota(_))),
+            "{refused:?}"
+        );
+        // What the writer has taken already is not counted.
+        assert!(unwritten.len() >= LIMITS.unwritten);
+        token(&store, of(TransactionId::mint(), &["x"])).await;
+        outside.execute_batch("COMMIT").unwrap();
+        for acquire in unwritten {
+            assert!(acquire.await.is_ok());
+        }
     });
 }
 
@@ -460,14 +494,51 @@ fn concurrent_commits_share_a_batch_and_see_each_other() {
     });
 }
 
+/// What would be found if the process were killed now: the files as they are,
+/// opened as a store of their own.
+fn as_if_killed(place: &Place) -> (TempDir, Embedded) {
+    let copy = tempfile::tempdir().unwrap();
+    for file in [DATABASE, "lockport.db-wal"] {
+        std::fs::copy(place.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let options = Options {
+        clock: ManualClock::new(place.clock.now()).into(),
+        ..Options::default()
+    };
+    let store = Embedded::open_with(copy.path(), options).unwrap();
+    (copy, store)
+}
+
 #[test]
-fn nothing_waits_longer_than_it_asked_to_on_the_machine_s_clock() {
+fn what_was_answered_is_there_after_a_kill() {
     block_on(async {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Embedded::open(directory.path(), Durability::Relaxed).unwrap();
+        let place = Place::new();
+        let store = place.open();
         assert!(store.summary().starts_with("embedded at "));
-        token(&store, of(TransactionId::mint(), &["a"])).await;
-        let next = waiting(SECOND / 100, of(TransactionId::mint(), &["a"]));
-        assert_eq!(store.acquire(next).await, Err(AcquireError::TimedOut));
+        for round in 0..3 {
+            let key = round.to_string();
+            store.commit(writing(&store, &key, "1")).await.unwrap();
+            let (_copy, killed) = as_if_killed(&place);
+            let found = killed.get(open(), crate::contract::key(&key)).await;
+            assert!(found.unwrap().is_some());
+
+            let caller = of_caller(&["a"]);
+            let held = token(&store, caller.clone()).await;
+            let (_copy, killed) = as_if_killed(&place);
+            assert_eq!(holder(&killed, "a").await.unwrap().token, held);
+
+            store.renew(caller.id, 100 * SECOND).await.unwrap();
+            let (_copy, killed) = as_if_killed(&place);
+            let remaining = holder(&killed, "a").await.unwrap().remaining;
+            assert_eq!(remaining, Some(100 * SECOND));
+
+            store.release(caller.id).await.unwrap();
+            let last = token(&store, of(TransactionId::mint(), &[&key])).await;
+            let (_copy, killed) = as_if_killed(&place);
+            assert_eq!(holder(&killed, "a").await, None);
+            assert!(token(&killed, of(TransactionId::mint(), &["b"])).await > last);
+            // The next round is beyond what was reserved for this one.
+            place.clock.advance(60 * SECOND);
+        }
     });
 }

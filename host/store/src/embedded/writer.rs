@@ -167,7 +167,7 @@ impl Writing {
             }
             self.batch(commands);
         }
-        // What ended without anybody waiting for it.
+        // What could not be written before may be now.
         self.batch(Vec::new());
     }
 

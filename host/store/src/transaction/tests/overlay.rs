@@ -109,10 +109,9 @@ async fn run(before: &[usize], steps: &[Step]) {
                 is_descending,
                 limit,
             } => {
-                let order = if *is_descending {
-                    Order::Descending
-                } else {
-                    Order::Ascending
+                let order = match is_descending {
+                    true => Order::Descending,
+                    false => Order::Ascending,
                 };
                 let query = query(PREFIXES[*prefix], after.map(|it| KEYS[it]), order, *limit);
                 let page = scope.list(&open(), query.clone()).await.unwrap();

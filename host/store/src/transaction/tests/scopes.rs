@@ -85,6 +85,7 @@ fn a_callee_that_is_over_is_closed_whatever_it_left_behind() {
         for keep in [true, false] {
             let nested = stage.scope.nest().await.unwrap();
             let left = nested.scope().clone();
+            put(&left, &open(), "callee", "1").await;
             // A call of its own that it never ended.
             let inner = left.nest().await.unwrap();
             put(inner.scope(), &open(), "inner", "1").await;
@@ -99,7 +100,11 @@ fn a_callee_that_is_over_is_closed_whatever_it_left_behind() {
             drop(inner);
             let answer = left.put(&open(), key("late"), value("1")).await;
             assert_eq!(answer, Err(StateError::Closed));
-            assert!(stage.transaction.is_read_only(), "nobody decided on it");
+            let callee = get(&stage.scope, &open(), "callee").await;
+            assert_eq!(callee.is_some(), keep);
+            let undecided = get(&stage.scope, &open(), "inner").await;
+            assert_eq!(undecided, None, "nobody decided on it");
+            stage.scope.delete(&open(), key("callee")).await.unwrap();
         }
     });
 }
@@ -133,6 +138,7 @@ fn a_transaction_that_has_ended_takes_nothing_more() {
         put(&stage.scope, &open(), "a", "1").await;
         stage.transaction.abort();
         stage.transaction.abort();
+        assert!(stage.transaction.is_read_only(), "what was staged is gone");
         assert_closed(&stage.scope, &guard).await;
         assert_eq!(stage.transaction.commit().await, Err(CommitError::Aborted));
         assert_eq!(stage.world.get(&open(), "a").await, None);

@@ -1,7 +1,8 @@
 //! Tests of strict reading.
 
-use super::super::value;
 use super::*;
+use crate::config::value;
+use std::path::Path;
 
 fn parse(text: &str) -> Result<Document, ConfigError> {
     Document::parse(Path::new("dir/test.toml"), text)
