@@ -51,7 +51,9 @@
 //! - Two holders of one lock: a lock has room for one.
 //! - A waiter that could be served and is not: every operation ends by serving
 //!   all whom it unblocked, oldest first.
-//! - A grant past its deadline: every operation first lets time pass.
+//! - A grant past its deadline: every operation first lets time pass. (But a
+//!   lock that a checked commit relies on stays until that has
+//!   settled.)
 //! - A token that was given before: there is one counter (`tokens.rs`).
 //!
 //! # Cost
@@ -65,6 +67,7 @@ pub(crate) mod hash;
 mod histories;
 mod operations;
 pub mod records;
+mod settling;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -96,6 +99,7 @@ pub struct Core {
     limits: Limits,
     table: table::Table,
     tokens: tokens::Tokens,
+    settling: settling::Settling,
 }
 
 /// What the state machine is asked, as data: the methods of [`Core`] by name.
@@ -187,6 +191,7 @@ impl Core {
             limits,
             table: table::Table::default(),
             tokens: tokens::Tokens::volatile(),
+            settling: settling::Settling::default(),
         }
     }
 
@@ -205,6 +210,7 @@ impl Core {
             limits,
             table: table::Table::default(),
             tokens: tokens::Tokens::restored(high_water),
+            settling: settling::Settling::default(),
         };
         grants.sort_by_key(|it| std::cmp::Reverse(it.token));
         for grant in grants {

@@ -182,6 +182,14 @@ impl Shell {
         self.step(|core, now, effects| core.end(transaction, now, effects));
     }
 
+    pub(crate) fn settled(&self, transaction: TransactionId) {
+        self.step(|core, now, effects| core.settled(transaction, now, effects));
+    }
+
+    pub(crate) fn unsettled(&self, transaction: TransactionId) {
+        self.step(|core, now, effects| core.unsettled(transaction, now, effects));
+    }
+
     pub(crate) fn tick(&self) {
         self.step(|core, now, effects| core.tick(now, effects));
     }

@@ -53,8 +53,8 @@ pub use scope::{Nested, Scope};
 use crate::id::{CommitId, GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{
-    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Resolved,
-    Store, StoreError, Write,
+    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder,
+    LABEL_BYTES_MAX, Resolved, Store, StoreError, Write,
 };
 use guard::Grant;
 use overlay::Overlay;
@@ -128,8 +128,9 @@ enum Phase {
 
 impl Transaction {
     /// Begins a transaction. `label` is shown to operators as the holder of
-    /// its locks.
-    pub fn begin(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
+    /// its locks; what is longer than [`LABEL_BYTES_MAX`] is cut.
+    pub fn begin(store: Arc<dyn Store>, limits: Limits, mut label: String) -> Arc<Self> {
+        label.truncate(label.floor_char_boundary(LABEL_BYTES_MAX));
         Arc::new(Self {
             id: TransactionId::mint(),
             store,
@@ -186,6 +187,16 @@ impl Transaction {
         self.lock().kept
     }
 
+    /// What a component was told has changed since it was read, if it was: then
+    /// whatever it answers is computed from data that does not fit together.
+    /// The same error that [`Transaction::commit`] would answer.
+    pub fn conflict(&self) -> Option<CommitError> {
+        match &self.lock().phase {
+            Phase::Poisoned(stale) => Some(stale.clone().into()),
+            Phase::Open | Phase::Ended => None,
+        }
+    }
+
     /// Seals every scope and applies what is staged, in one step. Without
     /// anything staged it only ends. A lost answer is resolved by the commit's
     /// id; [`StoreError::Unavailable`] is left only if that fails too. What a
@@ -230,12 +241,7 @@ impl Transaction {
         let mut inner = self.lock();
         match std::mem::replace(&mut inner.phase, Phase::Ended) {
             Phase::Ended => return Err(CommitError::Aborted),
-            Phase::Poisoned(stale) => {
-                return Err(CommitError::Conflict {
-                    collection: stale.collection,
-                    key: stale.key,
-                });
-            }
+            Phase::Poisoned(stale) => return Err(stale.into()),
             Phase::Open => {}
         }
         let staged = inner.overlay.take();

@@ -1,5 +1,6 @@
 //! Whether a transaction may be applied.
 
+use super::settling::in_between;
 use super::table::{Stage, Standing};
 use super::{Core, Effect};
 use crate::id::TransactionId;
@@ -79,6 +80,9 @@ impl Core {
         match self.table.standing(name, Holder::Transaction(transaction)) {
             Standing::Own(_) => Ok(()),
             Standing::Free if write.absence_read && version == 0 => Ok(()),
+            Standing::Taken { .. } if write.absence_read && self.is_settling(name) => {
+                Err(in_between(write))
+            }
             Standing::Free | Standing::Taken { .. } => {
                 Err(CommitError::Unguarded { name: name.clone() })
             }

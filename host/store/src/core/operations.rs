@@ -126,9 +126,16 @@ impl Core {
     ) -> Result<Duration, RenewError> {
         self.tick(now, effects);
         validate_lease(lease).map_err(RenewError::Invalid)?;
-        let Some(Stage::Held { until, .. }) = self.table.get(id).map(|it| &it.stage) else {
+        let Some(entry) = self.table.get(id) else {
             return Err(RenewError::Lost);
         };
+        let Stage::Held { until, .. } = &entry.stage else {
+            return Err(RenewError::Lost);
+        };
+        // Its transaction is being committed, which is its end.
+        if self.settling.has(entry.holder) {
+            return Err(RenewError::Lost);
+        }
         let Some(until) = *until else {
             return Ok(Duration::MAX);
         };
@@ -142,13 +149,13 @@ impl Core {
     /// Ends a grant, or the wait for it.
     pub fn release(&mut self, id: GrantId, now: Time, effects: &mut Vec<Effect>) -> Released {
         self.tick(now, effects);
-        match self.finish(id, Effect::Cancelled, effects) {
-            Some(entry) => {
-                self.hand_over(entry.touched(), now, effects);
-                Released::Released
-            }
-            None => Released::Already,
+        if !self.table.contains(id) {
+            return Released::Already;
         }
+        if let Some(entry) = self.finish(id, Effect::Cancelled, effects) {
+            self.hand_over(entry.touched(), now, effects);
+        }
+        Released::Released
     }
 
     /// Takes the grant that holds `name`, with all its names, from its holder.
@@ -159,17 +166,19 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) -> Option<Taken> {
         self.tick(now, effects);
-        let (id, _) = self.table.holder(name)?;
-        let entry = self.finish(id, Effect::Cancelled, effects)?;
-        self.hand_over(entry.touched(), now, effects);
-        match entry.stage {
-            Stage::Held { names, token, .. } => Some(Taken {
-                names,
-                token,
-                label: entry.label,
-            }),
-            Stage::Waiting { .. } => None,
+        let (id, entry) = self.table.holder(name)?;
+        let Stage::Held { names, token, .. } = &entry.stage else {
+            return None;
+        };
+        let taken = Taken {
+            names: names.clone(),
+            token: *token,
+            label: entry.label.clone(),
+        };
+        if let Some(entry) = self.finish(id, Effect::Cancelled, effects) {
+            self.hand_over(entry.touched(), now, effects);
         }
+        Some(taken)
     }
 
     /// Ends every grant and every wait of a transaction.
@@ -224,13 +233,19 @@ impl Core {
     }
 
     /// Takes a request out of the table. If it waited, `told` is what it is
-    /// told; if it was written down, it is struck out.
+    /// told; if it was written down, it is struck out. `None`: a commit keeps
+    /// it, and it ends when that has settled.
     fn finish(
         &mut self,
         id: GrantId,
         told: fn(GrantId) -> Effect,
         effects: &mut Vec<Effect>,
     ) -> Option<Entry> {
+        let entry = self.table.get(id)?;
+        let is_held = matches!(entry.stage, Stage::Held { .. });
+        if is_held && self.settling.doom(entry.holder, id) {
+            return None;
+        }
         let entry = self.table.remove(id)?;
         match (&entry.stage, entry.holder) {
             (Stage::Waiting { .. }, _) => effects.push(told(id)),
@@ -269,7 +284,7 @@ impl Core {
         }
     }
 
-    fn next_token(&mut self, now: Time, effects: &mut Vec<Effect>) -> Token {
+    pub(super) fn next_token(&mut self, now: Time, effects: &mut Vec<Effect>) -> Token {
         let (token, reserve) = self.tokens.next(now);
         effects.extend(reserve.map(Effect::Reserve));
         token

@@ -287,6 +287,28 @@ impl Table {
         longer
     }
 
+    /// Keeps a held grant from running out.
+    pub(super) fn suspend(&mut self, id: GrantId) {
+        if let Some((key, _)) = self.lease_deadline(id) {
+            self.deadlines.remove(&key);
+        }
+    }
+
+    /// Lets a grant that was suspended run out again.
+    pub(super) fn resume(&mut self, id: GrantId) {
+        if let Some((key, id)) = self.lease_deadline(id) {
+            self.deadlines.insert(key, id);
+        }
+    }
+
+    fn lease_deadline(&self, id: GrantId) -> Option<((Time, Deadline, Arrival), GrantId)> {
+        let entry = self.entries.get(&id)?;
+        match entry.stage {
+            Stage::Held { until, .. } => Some(((until?, Deadline::Lease, entry.arrival), id)),
+            Stage::Waiting { .. } => None,
+        }
+    }
+
     /// Enters a request into the indices that depend on its stage.
     fn attach(&mut self, id: GrantId, entry: Entry) {
         match &entry.stage {

@@ -5,8 +5,8 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::contract::{
-    LIMITS, SECOND, block_on, create, guarding, name, of, of_caller, open, poll_once, put, query,
-    waiting,
+    LIMITS, SECOND, block_on, create, guarded, guarding, key, name, of, of_caller, open, poll_once,
+    put, query, waiting,
 };
 use crate::store::{Holder, LIST_LIMIT_MAX, LockHolder, Order, Token};
 use rusqlite::Connection;
@@ -461,6 +461,39 @@ fn records_keep_to_their_room_over_a_restart() {
             .query_row(count, [], |row| row.get(0))
             .unwrap();
         assert_eq!(left as usize, LIMITS.records);
+    });
+}
+
+#[test]
+fn nobody_elses_write_appears_under_a_lock_that_is_held() {
+    block_on(async {
+        let place = Place::new();
+        let store = place.open();
+        let mut created = 0;
+        for round in 0..200_u32 {
+            let at = round.to_string();
+            let mut commit = commit_of(&store, TransactionId::mint());
+            commit.writes.push(create(&guarded(), &at, "new"));
+            let mut committing = store.commit(commit);
+            let at_once = poll_once(&mut committing).await;
+            // At every moment between the queue and the disk.
+            for _ in 0..round * 200 {
+                std::hint::spin_loop();
+            }
+            let lock = waiting(SECOND, of(TransactionId::mint(), &[&format!("order/{at}")]));
+            let granted = store.acquire(lock).await;
+            assert!(granted.is_ok(), "{granted:?}");
+            let read = || store.get(guarded(), key(&at));
+            let before = read().await.unwrap();
+            let committed = match at_once {
+                Some(answer) => answer,
+                None => committing.await,
+            };
+            // It is refused if the lock was taken first.
+            created += u32::from(committed.is_ok());
+            assert_eq!(read().await.unwrap(), before, "round {round}");
+        }
+        assert!(created > 0);
     });
 }
 

@@ -5,13 +5,10 @@
 //!
 //! The writer checks a commit's guards against the core and its versions inside
 //! the SQLite transaction, so it sees what earlier commits of the same batch
-//! wrote. The fsync comes later, and until then the core goes on: a lease may
-//! run out, an operator may take the lock away, and the next holder may read
-//! the old value from a snapshot. That is still one order: this commit comes
-//! before the loss, and the next holder's own commit comes to this thread after
-//! it and finds the versions it read no longer current. The commit's own
-//! grants are released only when its values can be read, so who is handed the
-//! lock by it reads them.
+//! wrote. The fsync comes later, and until then the core goes on. So from its
+//! check on a commit keeps its locks ([settling](crate::core)): they are free
+//! for others only when its values can be read, and whoever holds a lock never
+//! sees somebody else's write appear under it.
 //!
 //! A batch that cannot be written changes nothing, in the core neither, and
 //! everybody in it is answered that the outcome is unknown: what SQLite could
@@ -190,7 +187,10 @@ impl Writing {
                 for command in commands {
                     // Who is gone need not be told.
                     match command {
-                        Command::Commit(_, reply) => drop(reply.send(Err(error.clone().into()))),
+                        Command::Commit(commit, reply) => {
+                            self.shell.unsettled(commit.transaction);
+                            drop(reply.send(Err(error.clone().into())));
+                        }
                         Command::Resolve(_, reply) => drop(reply.send(Err(error.clone()))),
                         Command::Nudge => {}
                     }
@@ -253,7 +253,7 @@ impl Writing {
         let current = rows::current(batch, commit)?;
         let check = self
             .shell
-            .step(|core, now, effects| core.check(commit, &current, now, effects));
+            .step(|core, now, effects| core.check_and_keep(commit, &current, now, effects));
         if let Err(refused) = check {
             return Ok(Err(refused));
         }
@@ -307,7 +307,7 @@ impl Writing {
         match (command, decided) {
             (Command::Commit(_, reply), Decided::Commit(transaction, answer)) => {
                 if answer.is_ok() {
-                    self.shell.end(transaction);
+                    self.shell.settled(transaction);
                 }
                 drop(reply.send(answer));
             }

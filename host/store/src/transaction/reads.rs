@@ -3,7 +3,7 @@
 
 use crate::listing::Bounds;
 use crate::name::{Collection, Key};
-use crate::store::{Order, Page, Query};
+use crate::store::{CommitError, Order, Page, Query};
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -26,6 +26,12 @@ pub(super) struct Stale {
     pub(super) collection: String,
     /// `*` for a range.
     pub(super) key: String,
+}
+
+impl From<Stale> for CommitError {
+    fn from(Stale { collection, key }: Stale) -> Self {
+        Self::Conflict { collection, key }
+    }
 }
 
 impl Reads {

@@ -32,6 +32,7 @@ pub struct Scope {
 /// transaction.
 pub struct Nested {
     scope: Scope,
+    caller: Arc<ScopeState>,
     /// The caller's turn. Given back after the frame is decided on.
     _turn: OwnedMutexGuard<()>,
 }
@@ -281,6 +282,7 @@ impl Scope {
         let state = Arc::new(ScopeState::new(number, inherits));
         Ok(Nested {
             scope: Self::new(self.transaction.clone(), state),
+            caller: self.state.clone(),
             _turn: turn,
         })
     }
@@ -326,10 +328,13 @@ impl Nested {
     }
 
     /// Keeps what was staged: it is now the caller's. The callee's scope is
-    /// closed.
+    /// closed. A caller that was sealed meanwhile did not wait for the call:
+    /// then nothing is kept.
     pub fn keep(self) {
         let mut inner = self.scope.transaction.lock();
-        inner.overlay.keep(self.scope.state.number);
+        if !self.caller.is_sealed.load(Ordering::Acquire) {
+            inner.overlay.keep(self.scope.state.number);
+        }
     }
 }
 

@@ -295,3 +295,18 @@ fn a_committed_transaction_hands_its_guards_to_who_waits() {
         assert!(queued.await.is_ok());
     });
 }
+
+#[test]
+fn a_label_that_is_too_long_for_the_store_is_cut() {
+    block_on(async {
+        let stage = Stage::new();
+        // 2 bytes each, behind one: the limit falls into a character.
+        let label = format!("x{}", "\u{e4}".repeat(LABEL_BYTES_MAX));
+        let store = stage.world.store.clone();
+        let transaction = Transaction::begin(store, Limits::default(), label);
+        hold(&transaction.scope(), &["a"]).await;
+        let lock = stage.world.store.lock(name("a")).await.unwrap();
+        let shown = lock.holder.map(|it| it.label.len());
+        assert_eq!(shown, Some(LABEL_BYTES_MAX - 1));
+    });
+}

@@ -118,6 +118,21 @@ impl Scope {
 }
 
 #[test]
+fn a_caller_that_was_sealed_keeps_nothing_of_the_call_it_did_not_wait_for() {
+    block_on(async {
+        let stage = Stage::new();
+        put(&stage.scope, &open(), "caller", "1").await;
+        let nested = stage.scope.nest().await.unwrap();
+        put(nested.scope(), &open(), "callee", "1").await;
+        stage.scope.seal();
+        nested.keep();
+        assert!(stage.transaction.commit().await.unwrap().is_some());
+        assert!(stage.world.get(&open(), "caller").await.is_some());
+        assert_eq!(stage.world.get(&open(), "callee").await, None);
+    });
+}
+
+#[test]
 fn a_sealed_scope_takes_nothing_more() {
     block_on(async {
         let stage = Stage::new();
@@ -203,6 +218,8 @@ fn a_key_read_again_at_another_version_ends_the_run() {
             collection: collection.name().to_owned(),
             key: "a".to_owned(),
         };
+        assert_eq!(stage.transaction.conflict().as_ref(), Some(&expected));
+        assert_eq!(stage.another().conflict(), None);
         assert_eq!(stage.transaction.commit().await, Err(expected));
     });
 }

@@ -1,0 +1,160 @@
+//! Commits that have been checked and are not on the disk yet.
+//!
+//! ```text
+//!             check          written: end of the transaction
+//!   Held ----------> Settling ------------------------------> Free, or handed over
+//!                       |
+//!                       | not written: what ended meanwhile ends now
+//!                       v
+//!                     Held, or Free
+//! ```
+//!
+//! Between its check and the moment its values can be read, a commit keeps
+//! every lock it relies on: those its transaction holds, and the free ones
+//! under which it writes new keys. Otherwise the next holder could read the old
+//! value, and see the new one appear under its own lock. So while a commit
+//! settles, no lease of its transaction runs out, and whoever takes one of its
+//! locks away, or ends the transaction, is answered at once but heeded only
+//! when it has settled: the commit was checked before, so it comes first.
+//!
+//! A store whose commits can be read in the step that checks them needs none of
+//! this.
+
+use super::check::Current;
+use super::hash::IdMap;
+use super::table::{Stage, Standing};
+use super::{Core, Effect};
+use crate::id::{CommitId, GrantId, TransactionId};
+use crate::name::LockName;
+use crate::store::{Commit, CommitError, Holder, Write};
+use crate::time::Time;
+use std::collections::BTreeSet;
+
+/// The transactions whose commits settle.
+#[derive(Debug, Default)]
+pub(super) struct Settling(IdMap<TransactionId, Kept>);
+
+/// What a commit that settles keeps.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The grant of the free locks it writes new keys under.
+    reserved: Option<GrantId>,
+    /// Its grants that were to end meanwhile.
+    doomed: BTreeSet<GrantId>,
+}
+
+impl Settling {
+    /// Whether a commit of this holder settles.
+    pub(super) fn has(&self, holder: Holder) -> bool {
+        match holder {
+            Holder::Transaction(transaction) => self.0.contains_key(&transaction),
+            Holder::Caller => false,
+        }
+    }
+
+    /// Remembers that a grant of this holder is to end. `false` if none of its
+    /// commits settles, and the grant ends now.
+    pub(super) fn doom(&mut self, holder: Holder, id: GrantId) -> bool {
+        let Holder::Transaction(transaction) = holder else {
+            return false;
+        };
+        let kept = self.0.get_mut(&transaction);
+        kept.map(|it| it.doomed.insert(id)).is_some()
+    }
+}
+
+impl Core {
+    /// As [`Core::check`]; what passes settles until [`Core::settled`] or
+    /// [`Core::unsettled`].
+    pub fn check_and_keep(
+        &mut self,
+        commit: &Commit,
+        current: &Current,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), CommitError> {
+        self.check(commit, current, now, effects)?;
+        let reserved = self.reserve(commit, now, effects);
+        for id in self.table.of_transaction(commit.transaction) {
+            self.table.suspend(id);
+        }
+        let kept = Kept {
+            reserved,
+            doomed: BTreeSet::new(),
+        };
+        self.settling.0.insert(commit.transaction, kept);
+        Ok(())
+    }
+
+    /// What a transaction committed can be read: it ends.
+    pub fn settled(&mut self, transaction: TransactionId, now: Time, effects: &mut Vec<Effect>) {
+        self.settling.0.remove(&transaction);
+        self.end(transaction, now, effects);
+    }
+
+    /// What a transaction committed was not written: it goes on as it was, less
+    /// what ended meanwhile.
+    pub fn unsettled(&mut self, transaction: TransactionId, now: Time, effects: &mut Vec<Effect>) {
+        let Some(kept) = self.settling.0.remove(&transaction) else {
+            return;
+        };
+        for id in self.table.of_transaction(transaction) {
+            self.table.resume(id);
+        }
+        for id in kept.doomed.into_iter().chain(kept.reserved) {
+            self.release(id, now, effects);
+        }
+        self.tick(now, effects);
+    }
+
+    /// Takes the free locks that guard the commit's new keys.
+    fn reserve(
+        &mut self,
+        commit: &Commit,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Option<GrantId> {
+        let holder = Holder::Transaction(commit.transaction);
+        let guards = commit.writes.iter().filter_map(|it| it.guard.as_ref());
+        let free: BTreeSet<&LockName> = guards
+            .filter(|it| self.table.standing(it, holder) == Standing::Free)
+            .collect();
+        if free.is_empty() {
+            return None;
+        }
+        let names = free.into_iter().cloned().collect();
+        let id = reservation(commit.id);
+        let stage = Stage::Held {
+            names,
+            token: self.next_token(now, effects),
+            since: now,
+            until: None,
+        };
+        let label = "a commit that creates what it guards".to_owned();
+        self.table.insert(id, holder, label, None, stage);
+        Some(id)
+    }
+
+    /// Whether the lock of a write is kept by another commit that settles: it
+    /// will be free in a moment, with other data.
+    pub(super) fn is_settling(&self, name: &LockName) -> bool {
+        let holder = self.table.holder(name);
+        holder.is_some_and(|(_, it)| self.settling.has(it.holder))
+    }
+}
+
+/// Why a write has to wait for another commit.
+pub(super) fn in_between(write: &Write) -> CommitError {
+    CommitError::Conflict {
+        collection: write.collection.name().to_owned(),
+        key: write.key.as_str().to_owned(),
+    }
+}
+
+/// The identity of a commit's reservation: its own, which nobody else has.
+fn reservation(id: CommitId) -> GrantId {
+    GrantId::from_u128(u128::from(id.minted.as_micros()) << 64 | u128::from(id.random))
+}
+
+#[cfg(test)]
+mod tests;
