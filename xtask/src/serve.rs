@@ -44,11 +44,17 @@ pub(crate) enum Profile {
 pub(crate) fn host(profile: Profile) -> Outcome<PathBuf> {
     say("Building the host (the first time takes minutes)");
     let mut build = cargo("");
-    build.args(["build", "--locked", "--package", "lockport"]);
+    build.args(["build", "--locked"]);
     let folder = match profile {
-        Profile::Dev => "debug",
+        // A test is chosen too because that makes cargo choose the features of
+        // dependencies as it does for all tests: with others, wasmtime would be
+        // built once to serve and once more to test.
+        Profile::Dev => {
+            build.args(["--workspace", "--bin", "lockport", "--test", "it"]);
+            "debug"
+        }
         Profile::Release => {
-            build.arg("--release");
+            build.args(["--package", "lockport", "--release"]);
             "release"
         }
     };
