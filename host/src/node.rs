@@ -59,6 +59,9 @@ pub struct Ready {
 pub struct ReadyComponent {
     /// Its name.
     pub name: String,
+    /// Which deploy of it this is: what a node loads when it starts is the
+    /// first.
+    pub version: u32,
     /// Its routes: methods and path.
     pub routes: Vec<String>,
     /// The lock names it may acquire.
@@ -102,6 +105,9 @@ pub enum StartError {
     #[error("the host failed while it started")]
     Host(#[source] tokio::task::JoinError),
 }
+
+/// The version of a component that was loaded from a file.
+const FIRST_VERSION: u32 = 1;
 
 /// The directory for compiled code in the data directory of a store.
 const CACHE_DIRECTORY: &str = "compiled";
@@ -270,6 +276,7 @@ impl ReadyComponent {
         let locks = manifest.grants.locks.iter();
         Self {
             name: manifest.name.clone(),
+            version: FIRST_VERSION,
             routes: routes
                 .map(|it| format!("{} {}", it.methods, it.path.text()))
                 .collect(),
@@ -313,7 +320,10 @@ fn store_hint(error: &OpenError) -> Option<String> {
         }
         OpenError::Foreign { .. } => "give the store a directory of its own".to_owned(),
         OpenError::NoLog { .. } => "put the data directory on a local file system".to_owned(),
-        OpenError::Directory { .. } | OpenError::Database(_) | OpenError::Thread(_) => return None,
+        OpenError::Directory { .. } => {
+            "name a directory that can be created and written to: --store embedded:DIR".to_owned()
+        }
+        OpenError::Database(_) | OpenError::Thread(_) => return None,
     };
     Some(hint)
 }

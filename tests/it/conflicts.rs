@@ -11,6 +11,7 @@ fn probe(storage: Storage) -> Node {
 on_every_store! {
     two_that_read_and_write_one_key_do_not_both_succeed,
     a_key_that_changed_between_two_reads_ends_the_request,
+    an_error_that_may_come_of_a_conflict_is_answered_as_one,
     two_that_list_a_range_and_insert_do_not_both_succeed,
     increments_without_a_lock_are_never_lost,
     increments_under_a_lock_all_succeed,
@@ -35,6 +36,13 @@ fn a_key_that_changed_between_two_reads_ends_the_request(storage: Storage) {
     node.run("probe", ["put notes a 1"]).expect(200);
     // Whatever the guest makes of it: even a success is not sent.
     let answer = interrupted(&node, "get notes a", "put notes a 2", "try get notes a");
+    answer.expect_problem(409, "CONFLICT");
+}
+
+fn an_error_that_may_come_of_a_conflict_is_answered_as_one(storage: Storage) {
+    let node = probe(storage);
+    node.run("probe", ["put notes a 1"]).expect(200);
+    let answer = interrupted(&node, "get notes a", "put notes a 2", "get notes a");
     answer.expect_problem(409, "CONFLICT");
 }
 

@@ -106,6 +106,18 @@ fn a_handler_that_answers_twice_is_cut_or_refused() {
 }
 
 #[test]
+fn a_handler_that_reads_none_of_its_answers_gets_only_so_many() {
+    let node = node();
+    let list = ["hoard 100 GET probe /probe", "call GET probe /probe"];
+    let answer = node.run("probe", list).expect(200);
+    assert_eq!(answer.step("hoard"), "16 InternalError");
+    // And no fewer once it has dropped them, or read them.
+    assert_eq!(answer.step("call").trim_end(), "200");
+    let many = node.run("probe", ["call GET probe /probe"; 50]).expect(200);
+    assert_eq!(many.steps("call").len(), 50);
+}
+
+#[test]
 fn a_handler_that_does_not_end_is_504_at_its_deadline() {
     let node = node();
     for end in [

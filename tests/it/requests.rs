@@ -61,7 +61,7 @@ fn a_call_has_its_caller_s_identity_and_no_more_time() {
 fn headers_that_are_the_gateway_s_do_not_reach_a_handler() {
     let node = probe();
     let names = [
-        "lockport-grant",
+        "lockport-anything",
         "lockport-transaction",
         "keep-alive",
         "te",
@@ -80,6 +80,19 @@ fn headers_that_are_the_gateway_s_do_not_reach_a_handler() {
         .header("x-mine", "b");
     let answer = node.client().send(&asked).expect(200);
     assert_eq!(answer.step("incoming"), "[a,b]");
+}
+
+#[test]
+fn a_guard_that_is_lent_to_a_request_is_not_passed_over() {
+    let node = probe();
+    let asked = steps("probe", ["put notes a 1"]).header("lockport-grant", "from-outside");
+    let answer = node.client().send(&asked);
+    answer.expect_problem(501, "NOT_SERVED");
+    assert_eq!(
+        node.value("notes", "a"),
+        None,
+        "nothing was done without it"
+    );
 }
 
 #[test]

@@ -4,13 +4,14 @@ use crate::failure::Failure;
 use crate::spec::Limits;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Whether a request may wait for an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Wait in the component's queue, first come first served, until the
-    /// request's deadline.
+    /// request's deadline: for its turn, and for the node to have an instance
+    /// left.
     Queue,
     /// Take an idle instance or a fresh one, even beyond the component's own
     /// limit, or be refused if the node has none left: a joined call never
@@ -26,6 +27,19 @@ pub(crate) struct Door {
     queue: Semaphore,
 }
 
+/// A request that was let in.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    /// Kept as long as it is at work. There is none for a request that went in
+    /// beyond the limit.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Its place in the queue, if it had to wait.
+    pub(crate) place: Option<Place<'a>>,
+}
+
+/// A place in a component's queue. Dropping it gives it up.
+pub(crate) type Place<'a> = SemaphorePermit<'a>;
+
 impl Door {
     pub(crate) fn new(limits: &Limits) -> Self {
         let permits = |count: usize| count.min(Semaphore::MAX_PERMITS);
@@ -35,30 +49,49 @@ impl Door {
         }
     }
 
-    /// Lets a request in, for as long as it keeps the permit. There is none
-    /// for a request that goes in beyond the limit. Dropping the future gives
-    /// up its place.
+    /// Lets a request in. Dropping the future gives up its place.
     pub(crate) async fn enter(
         &self,
         admission: Admission,
         deadline: Instant,
-    ) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    ) -> Result<Entry<'_>, Failure> {
         if let Ok(permit) = self.work.clone().try_acquire_owned() {
-            return Ok(Some(permit));
+            return Ok(Entry {
+                permit: Some(permit),
+                place: None,
+            });
         }
         if admission == Admission::AtOnce {
-            return Ok(None);
+            return Ok(Entry {
+                permit: None,
+                place: None,
+            });
         }
-        let Ok(_place) = self.queue.try_acquire() else {
-            return Err(Failure::Overloaded);
-        };
-        let permit = self.work.clone().acquire_owned();
-        match tokio::time::timeout_at(deadline.into(), permit).await {
-            Ok(Ok(permit)) => Ok(Some(permit)),
-            // The semaphore is never closed.
-            Ok(Err(_)) => Err(Failure::Overloaded),
-            Err(_) => Err(Failure::Deadline),
-        }
+        let place = self.place()?;
+        let permit = acquire(&self.work, deadline).await?;
+        Ok(Entry {
+            permit: Some(permit),
+            place: Some(place),
+        })
+    }
+
+    /// A place in the queue, if one is left.
+    pub(crate) fn place(&self) -> Result<Place<'_>, Failure> {
+        self.queue.try_acquire().map_err(|_| Failure::Overloaded)
+    }
+}
+
+/// Waits for a permit until the deadline.
+pub(crate) async fn acquire(
+    permits: &Arc<Semaphore>,
+    deadline: Instant,
+) -> Result<OwnedSemaphorePermit, Failure> {
+    let permit = permits.clone().acquire_owned();
+    match tokio::time::timeout_at(deadline.into(), permit).await {
+        Ok(Ok(permit)) => Ok(permit),
+        // These semaphores are never closed.
+        Ok(Err(_)) => Err(Failure::Overloaded),
+        Err(_) => Err(Failure::Deadline),
     }
 }
 
@@ -99,15 +132,15 @@ mod tests {
     async fn who_wants_an_instance_at_once_never_waits_and_takes_nobodys_place() {
         let door = door(1, 8);
         let first = door.enter(Admission::AtOnce, far()).await.unwrap();
-        assert!(first.is_some());
+        assert!(first.permit.is_some());
         let beyond = door.enter(Admission::AtOnce, far()).await.unwrap();
-        assert!(beyond.is_none());
+        assert!(beyond.permit.is_none());
         drop(beyond);
         let third = door.enter(Admission::Queue, far());
         tokio::pin!(third);
         assert!(third.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(third.await.unwrap().is_some());
+        assert!(third.await.unwrap().permit.is_some());
     }
 
     #[tokio::test]

@@ -2,33 +2,33 @@
 //!
 //! Machine code that is loaded runs with the rights of the host, so an entry
 //! is only trusted if this cache wrote it: each one is authenticated with a
-//! random key that lives in the cache's directory, readable by its owner
-//! alone. What does not prove to be ours (tampered with, cut short, copied
+//! random [`key`] that nobody else can have read or put there. What does not prove to be ours (tampered with, cut short, copied
 //! from elsewhere, renamed) is compiled anew and replaced, never run. An entry
 //! is named by what it was made from and for: the digest of the WebAssembly
 //! and the engine's compatibility hash.
 //!
 //! The cache is a convenience: its failures are warnings.
 
+mod key;
+
 use hmac::{Hmac, KeyInit, Mac};
+use key::Key;
 use sha2::{Digest, Sha256};
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use wasmtime::component::Component as Code;
 
 /// A directory of compiled code.
 pub(crate) struct Cache {
     directory: PathBuf,
-    key: [u8; KEY_BYTES],
+    key: Key,
     /// What code must have been compiled for to run in this engine.
     compatibility: [u8; TAG_BYTES],
 }
 
-const KEY_FILE: &str = "key";
-const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 /// What every entry begins with: what it is, and the version of its format.
 const MAGIC: &[u8; 8] = b"lockprt1";
@@ -46,8 +46,7 @@ impl Cache {
     /// Opens the cache in `directory`, which is created if need be. `None`,
     /// with a warning, if that is not possible.
     pub(crate) fn open(directory: PathBuf, engine: &wasmtime::Engine) -> Option<Self> {
-        let key = create_directory(&directory).and_then(|()| read_or_create_key(&directory));
-        match key {
+        match key::open(&directory) {
             Ok(key) => Some(Self {
                 compatibility: compatibility(engine),
                 directory,
@@ -162,53 +161,6 @@ fn deserialize(engine: &wasmtime::Engine, serialized: &[u8]) -> wasmtime::Result
     unsafe { Code::deserialize(engine, serialized) }
 }
 
-fn create_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    // It may have been there before, with another mode.
-    fs::set_permissions(directory, Permissions::from_mode(0o700))
-}
-
-/// The directory's key. Two processes that start at once agree on one: a key
-/// is linked into place, which fails if there is one already.
-fn read_or_create_key(directory: &Path) -> io::Result<[u8; KEY_BYTES]> {
-    let path = directory.join(KEY_FILE);
-    if let Some(key) = read_key(&path)? {
-        return Ok(key);
-    }
-    let key: [u8; KEY_BYTES] = rand::random();
-    let temporary = directory.join(temporary_name());
-    write_private(&temporary, &key)?;
-    let linked = fs::hard_link(&temporary, &path);
-    fs::remove_file(&temporary)?;
-    match linked {
-        Ok(()) => Ok(key),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            read_key(&path)?.ok_or_else(|| io::Error::other("its key is broken"))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The key in the file, `None` if there is none. A file that is no key is
-/// removed: what was written with it is compiled anew.
-fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
-    match fs::read(path) {
-        Ok(bytes) => match bytes.try_into() {
-            Ok(key) => Ok(Some(key)),
-            Err(_) => {
-                tracing::warn!(file = %path.display(), "the key of the cache is broken and is replaced");
-                fs::remove_file(path)?;
-                Ok(None)
-            }
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Writes a file that is new and its owner's alone.
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
@@ -262,6 +214,9 @@ fn compatibility(engine: &wasmtime::Engine) -> [u8; TAG_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use key::FILE as KEY_FILE;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     const WASM: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -398,14 +353,16 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_key_is_replaced_and_what_it_signed_is_not_trusted() {
+    fn what_was_signed_with_a_key_that_was_replaced_is_not_trusted() {
         let fixture = Fixture::new();
         let cache = fixture.open();
         cache.compile(&fixture.engine, WASM).unwrap();
-        fs::write(cache.directory.join(KEY_FILE), b"short").unwrap();
+        fs::set_permissions(&cache.directory, Permissions::from_mode(0o755)).unwrap();
         let again = fixture.open();
         assert_ne!(again.key, cache.key);
         assert!(again.load(&fixture.engine, &again.name(WASM)).is_none());
+        again.compile(&fixture.engine, WASM).unwrap();
+        assert!(again.load(&fixture.engine, &again.name(WASM)).is_some());
     }
 
     #[test]

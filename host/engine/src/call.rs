@@ -49,7 +49,7 @@ impl Working {
             permit,
         } = self;
         if instance.settle() {
-            component.pool().put(instance);
+            component.keep(instance);
         } else {
             drop(instance);
         }

@@ -1,6 +1,6 @@
 //! A loaded component, and what happens to a request that is given to it.
 
-use crate::admission::{Admission, Door};
+use crate::admission::{Admission, Door, Entry, Place};
 use crate::answer::{Answer, AnswerBody};
 use crate::call::{Call, Incoming, Limited, Progress, Working};
 use crate::calls::Calls;
@@ -8,14 +8,15 @@ use crate::engine::Inner;
 use crate::failure::Failure;
 use crate::head::Set;
 use crate::instance::{Instance, State};
-use crate::output::Printer;
 use crate::pool::Pool;
+use crate::printer::Printer;
 use crate::spec::Spec;
 use lockport_store::transaction::Scope;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// A loaded component: compiled, linked, with its grants and its warm
@@ -88,10 +89,13 @@ impl Component {
         admission: Admission,
     ) -> Result<Answer, Failure> {
         let deadline = context.deadline;
-        let permit = self.door.enter(admission, deadline).await?;
+        let Entry { permit, place } = self.door.enter(admission, deadline).await?;
         let instance = match self.pool.take() {
             Some(instance) => instance,
-            None => self.instantiate(deadline).await?,
+            None => {
+                let slot = self.slot(admission, place, deadline).await?;
+                self.instantiate(slot, deadline).await?
+            }
         };
         let working = Working {
             component: self.clone(),
@@ -120,13 +124,44 @@ impl Component {
         }
     }
 
+    /// Keeps an instance for the next request, or lets go of one if requests
+    /// wait for a slot.
+    pub(crate) fn keep(&self, instance: Box<Instance>) {
+        self.pool.put(instance);
+        self.engine.became_idle(&self.pool);
+    }
+
     /// Where its idle instances are.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    async fn instantiate(&self, deadline: Instant) -> Result<Box<Instance>, Failure> {
-        let slot = self.engine.slot().ok_or(Failure::Overloaded)?;
+    /// A slot for one more instance. Who queues waits for it, in its place of
+    /// the queue.
+    async fn slot(
+        &self,
+        admission: Admission,
+        place: Option<Place<'_>>,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Some(slot) = self.engine.slot() {
+            return Ok(slot);
+        }
+        if admission == Admission::AtOnce {
+            return Err(Failure::Overloaded);
+        }
+        let _place = match place {
+            Some(place) => place,
+            None => self.door.place()?,
+        };
+        self.engine.wait_for_slot(deadline).await
+    }
+
+    async fn instantiate(
+        &self,
+        slot: OwnedSemaphorePermit,
+        deadline: Instant,
+    ) -> Result<Box<Instance>, Failure> {
         let (pre, spec) = (self.pre.clone(), self.spec.clone());
         Limited::new(
             deadline,

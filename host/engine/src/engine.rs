@@ -1,8 +1,10 @@
 //! How wasmtime is set up, and what all components share.
 
+use crate::admission;
 use crate::cache::Cache;
 use crate::clock::{self, Clock};
 use crate::component::Component;
+use crate::failure::Failure;
 use crate::instance::State;
 use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::linker;
@@ -10,7 +12,9 @@ use crate::load::{self, LoadError};
 use crate::pool::Pool;
 use crate::spec::Spec;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -22,7 +26,8 @@ pub struct Options {
     /// directory is created with mode 0700.
     pub cache: Option<PathBuf>,
     /// How many instances the node may keep at once, at work or idle, over all
-    /// components. Default 1 000.
+    /// components. Requests beyond wait in the queues of their components.
+    /// Default 1 000.
     pub instances: u32,
     /// The most linear memory that any component's manifest may ask for, in
     /// bytes. Default 256 MiB.
@@ -69,6 +74,8 @@ pub(crate) struct Inner {
     /// One permit per instance that exists. The pooling allocator has room for
     /// exactly so many.
     slots: Arc<Semaphore>,
+    /// How many requests wait for a slot.
+    waiting: AtomicUsize,
     /// The pools of the components that are loaded.
     pools: Mutex<Vec<Weak<Pool>>>,
     memory: u64,
@@ -92,6 +99,7 @@ impl Engine {
             wasmtime,
             linker,
             slots: Arc::new(Semaphore::new(options.instances as usize)),
+            waiting: AtomicUsize::new(0),
             pools: Mutex::default(),
             memory: options.memory,
             _clock: clock,
@@ -153,6 +161,29 @@ impl Inner {
         }
     }
 
+    /// Waits for a slot until the deadline, first come first served.
+    pub(crate) async fn wait_for_slot(
+        &self,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        let _waiting = Waiting::begin(&self.waiting);
+        // An instance may have become idle while nobody was waiting yet. The
+        // lock of its pool orders the two: either it is found here, or whoever
+        // put it there sees that somebody waits.
+        if let Some(slot) = self.slot() {
+            return Ok(slot);
+        }
+        admission::acquire(&self.slots, deadline).await
+    }
+
+    /// To be told after an instance was put into `pool`. If requests wait for
+    /// a slot, which may be of any component, it is given up for them.
+    pub(crate) fn became_idle(&self, pool: &Pool) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            pool.give_up_one();
+        }
+    }
+
     /// Drops the instances that have been idle since the last sweep.
     pub(crate) fn sweep(&self) {
         for pool in self.pools() {
@@ -170,6 +201,22 @@ impl Inner {
     fn pools(&self) -> Vec<Arc<Pool>> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Counts one request that waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

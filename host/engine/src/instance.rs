@@ -7,18 +7,21 @@ use crate::failure::Failure;
 use crate::head::Head;
 use crate::imports::GuardHandle;
 use crate::limits::Meter;
-use crate::output::{Output, Printer};
+use crate::output::Output;
+use crate::printer::Printer;
 use crate::spec::Spec;
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
-use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostIncomingResponse};
+use wasmtime_wasi_http::p2::types::{
+    HostFutureIncomingResponse, HostIncomingRequest, HostIncomingResponse, HostResponseOutparam,
+};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// Bytes of arguments that one call of a guest to the host may copy. More
@@ -137,8 +140,11 @@ impl Instance {
                 break_off(body);
                 busy = true;
             }
-            // A call that still goes on would reach into the next request.
-            busy |= entry.is::<HostFutureIncomingResponse>() || entry.is::<HostIncomingResponse>();
+            // A call that still goes on would reach into the next request, and
+            // so would a place for a response that was not used.
+            busy |= entry.is::<HostFutureIncomingResponse>()
+                || entry.is::<HostIncomingResponse>()
+                || entry.is::<HostResponseOutparam>();
         }
         let settled = *self.settled.get_or_insert(alive);
         !busy && alive <= settled && self.uses < state.spec.reuse.uses()
@@ -177,8 +183,8 @@ impl State {
         mut request: http::Request<crate::Body>,
         context: Context,
     ) -> wasmtime::Result<(
-        wasmtime::component::Resource<wasmtime_wasi_http::p2::types::HostIncomingRequest>,
-        wasmtime::component::Resource<wasmtime_wasi_http::p2::types::HostResponseOutparam>,
+        Resource<HostIncomingRequest>,
+        Resource<HostResponseOutparam>,
     )> {
         give_authority(&mut request);
         let scheme = match request.uri().scheme_str() {
@@ -187,7 +193,7 @@ impl State {
         };
         let request = request.map(|body| body.map_err(broken));
         self.output.begin(context.id.clone());
-        self.head.reset();
+        let number = self.head.begin();
         let head = self.head.clone();
         let scope = context.scope.clone();
         self.hooks.context = Some(context);
@@ -196,7 +202,7 @@ impl State {
         let response = http.new_response_outparam_from_callback(move |response| {
             // First, so that nothing can be staged once anybody knows.
             scope.seal();
-            head.put(response);
+            head.put(number, response);
         })?;
         Ok((request, response))
     }

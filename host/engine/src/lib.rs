@@ -48,6 +48,7 @@ mod load;
 mod output;
 mod pattern;
 mod pool;
+mod printer;
 mod spec;
 #[cfg(test)]
 mod tests;

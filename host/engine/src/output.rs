@@ -2,15 +2,16 @@
 //!
 //! The standard streams of a guest are fixed when its instance is made, but
 //! what is printed belongs to the request of the moment. So both streams of an
-//! instance share an [`Output`], which knows the request, and all instances of
-//! a component share a [`Printer`], which counts its lines.
+//! instance share an [`Output`], which knows the request and cuts what is
+//! written into lines.
 
+use crate::printer::{Burst, Printer};
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
@@ -18,27 +19,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 /// The longest line, in bytes. What is longer is cut into several.
 pub(crate) const LINE_BYTES_MAX: usize = 8 << 10;
 
-/// How many lines a component may print in one second; the rest is dropped and
-/// counted.
-pub(crate) const LINES_PER_SECOND: u32 = 1_000;
-
-/// How many bytes a guest may write at once before it has to ask again.
+/// How many bytes a guest may write at once before it has to ask again. More
+/// traps.
 const WRITE_BYTES_MAX: usize = 64 << 10;
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Prints the lines of one component, so many a second.
-pub(crate) struct Printer {
-    component: String,
-    window: Mutex<Window>,
-}
-
-/// The lines of one second.
-struct Window {
-    began: Instant,
-    printed: u32,
-    dropped: u64,
-}
 
 /// What one instance prints.
 pub(crate) struct Output {
@@ -56,7 +39,7 @@ struct Lines {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
@@ -65,74 +48,6 @@ enum Stream {
 pub(crate) struct Standard {
     output: Arc<Output>,
     stream: Stream,
-}
-
-/// Whether a line may be printed.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It may; so many were dropped before.
-    Print { dropped: u64 },
-    /// It may not.
-    Drop,
-}
-
-impl Printer {
-    pub(crate) fn new(component: String) -> Self {
-        Self {
-            component,
-            window: Mutex::new(Window {
-                began: Instant::now(),
-                printed: 0,
-                dropped: 0,
-            }),
-        }
-    }
-
-    fn print(&self, request: Option<&str>, stream: Stream, line: &[u8]) {
-        let mut window = lock(&self.window);
-        let verdict = window.admit(Instant::now());
-        drop(window);
-        let Verdict::Print { dropped } = verdict else {
-            return;
-        };
-        if dropped > 0 {
-            tracing::warn!(
-                target: "guest",
-                component = self.component,
-                dropped,
-                "lines were dropped: at most {LINES_PER_SECOND} a second are kept"
-            );
-        }
-        tracing::info!(
-            target: "guest",
-            component = self.component,
-            request_id = request,
-            stream = stream.name(),
-            "{}",
-            printable(line)
-        );
-    }
-}
-
-impl Window {
-    /// Counts a line that is printed at `now`.
-    fn admit(&mut self, now: Instant) -> Verdict {
-        let mut dropped = 0;
-        if now.saturating_duration_since(self.began) >= SECOND {
-            dropped = self.dropped;
-            *self = Self {
-                began: now,
-                printed: 0,
-                dropped: 0,
-            };
-        }
-        if self.printed == LINES_PER_SECOND {
-            self.dropped += 1;
-            return Verdict::Drop;
-        }
-        self.printed += 1;
-        Verdict::Print { dropped }
-    }
 }
 
 impl Output {
@@ -159,13 +74,13 @@ impl Output {
     /// Ends the lines that were begun: the request is over.
     pub(crate) fn end(&self) {
         let mut lines = lock(&self.lines);
+        let request = lines.request.take();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(lines.of(stream));
             if !line.is_empty() {
-                self.printer.print(lines.request.as_deref(), stream, &line);
+                self.burst(request.as_deref(), stream).print(&line);
             }
         }
-        lines.request = None;
     }
 
     fn standard(self: &Arc<Self>, stream: Stream) -> Standard {
@@ -175,9 +90,14 @@ impl Output {
         }
     }
 
+    fn burst<'a>(&'a self, request: Option<&'a str>, stream: Stream) -> Burst<'a> {
+        self.printer.burst(request, stream, Instant::now())
+    }
+
     fn write(&self, stream: Stream, bytes: &[u8]) {
         let mut lines = lock(&self.lines);
         let request = lines.request.clone();
+        let mut burst = self.burst(request.as_deref(), stream);
         let line = lines.of(stream);
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ended) = match part.strip_suffix(b"\n") {
@@ -188,13 +108,13 @@ impl Output {
             while line.len() + rest.len() > LINE_BYTES_MAX {
                 let (fits, more) = rest.split_at(LINE_BYTES_MAX - line.len());
                 line.extend_from_slice(fits);
-                self.printer.print(request.as_deref(), stream, line);
+                burst.print(line);
                 line.clear();
                 rest = more;
             }
             line.extend_from_slice(rest);
             if ended {
-                self.printer.print(request.as_deref(), stream, line);
+                burst.print(line);
                 line.clear();
             }
         }
@@ -218,26 +138,12 @@ impl Lines {
 }
 
 impl Stream {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
         }
     }
-}
-
-/// A line as text, with nothing in it that a terminal would obey.
-fn printable(line: &[u8]) -> String {
-    let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-    let mut text = String::with_capacity(line.len());
-    for char in line.chars() {
-        if char.is_control() && char != '\t' {
-            text.extend(char.escape_default());
-        } else {
-            text.push(char);
-        }
-    }
-    text
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -271,6 +177,11 @@ impl StdoutStream for Standard {
 
 impl OutputStream for Standard {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        if bytes.len() > WRITE_BYTES_MAX {
+            return Err(StreamError::trap(
+                "more was written at once than `check-write` allows",
+            ));
+        }
         self.output.write(self.stream, &bytes);
         Ok(())
     }
@@ -301,6 +212,7 @@ impl AsyncWrite for Standard {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let bytes = &bytes[..bytes.len().min(WRITE_BYTES_MAX)];
         self.output.write(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -389,27 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(printable(b"\x1b[31mred\x07"), "\\u{1b}[31mred\\u{7}");
-        assert_eq!(printable(b"a\tb\xff"), "a\tb\u{fffd}");
-        assert_eq!(printable("\u{9b}1m".as_bytes()), "\\u{9b}1m");
-    }
-
-    #[test]
-    fn lines_beyond_so_many_a_second_are_dropped_and_counted() {
-        let began = Instant::now();
-        let mut window = Window {
-            began,
-            printed: 0,
-            dropped: 0,
-        };
-        for _ in 0..LINES_PER_SECOND {
-            assert_eq!(window.admit(began), Verdict::Print { dropped: 0 });
-        }
-        assert_eq!(window.admit(began), Verdict::Drop);
-        assert_eq!(window.admit(began + SECOND / 2), Verdict::Drop);
-        let later = began + SECOND;
-        assert_eq!(window.admit(later), Verdict::Print { dropped: 2 });
-        assert_eq!(window.admit(later), Verdict::Print { dropped: 0 });
+    fn so_much_may_be_written_at_once_and_no_more() {
+        let output = Arc::new(Output::new(Arc::new(Printer::new("order".to_owned()))));
+        let mut stream = output.stdout();
+        let permit = stream.check_write().unwrap();
+        assert!(stream.write(vec![b'x'; permit].into()).is_ok());
+        let more = stream.write(vec![b'x'; permit + 1].into());
+        assert!(matches!(more, Err(StreamError::Trap(_))));
     }
 }

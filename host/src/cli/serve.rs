@@ -5,6 +5,7 @@ use super::output::Output;
 use super::{Global, NodeArgs, sources};
 use crate::config::NodeConfig;
 use crate::{descriptors, node, shutdown, telemetry};
+use tokio::runtime::Runtime;
 
 /// Runs a node. Returns when it has been told to stop and has stopped.
 pub(super) fn run(global: &Global, flags: &NodeArgs, output: &Output) -> Result<(), Report> {
@@ -12,22 +13,42 @@ pub(super) fn run(global: &Global, flags: &NodeArgs, output: &Output) -> Result<
     // Last to go, so that the last lines are written.
     let _flush = telemetry::start(&sources::telemetry(global, &config));
     note_few_descriptors(&config);
-    runtime()?.block_on(serve(&config, output))
+    let runtime = runtime()?;
+    let end = runtime.block_on(serve(&config, output));
+    wind_up(runtime, end?);
+    Ok(())
 }
 
-async fn serve(config: &NodeConfig, output: &Output) -> Result<(), Report> {
+/// How a node came to its end.
+enum End {
+    /// It has served, and everything that was under way has ended.
+    Served,
+    /// It was stopped while it loaded.
+    Unloaded,
+}
+
+async fn serve(config: &NodeConfig, output: &Output) -> Result<End, Report> {
     let (trigger, shutdown) = shutdown::channel();
     // From the start: whoever stops a node that is still loading means it.
     shutdown::on_signals(trigger).map_err(|error| Report::fault(&error))?;
     let mut stop = shutdown.clone();
     let node = tokio::select! {
         biased;
-        () = stop.reached(shutdown::Phase::Draining) => return Ok(()),
+        () = stop.reached(shutdown::Phase::Draining) => return Ok(End::Unloaded),
         node = node::Node::prepare(config) => node?,
     };
     output.ready(node.ready(), config);
     node.run(shutdown).await;
-    Ok(())
+    Ok(End::Served)
+}
+
+/// Ends the threads. A compiler that is still at work has nothing to lose and
+/// cannot be told to stop, so nobody waits for it.
+fn wind_up(runtime: Runtime, end: End) {
+    match end {
+        End::Served => drop(runtime),
+        End::Unloaded => runtime.shutdown_background(),
+    }
 }
 
 /// Says so if the system gives fewer descriptors than connections are allowed:
@@ -46,9 +67,25 @@ fn note_few_descriptors(config: &NodeConfig) {
 }
 
 /// Every thread of a node: one per core for what must not block.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Report> {
+pub(super) fn runtime() -> Result<Runtime, Report> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     runtime.map_err(|error| Report::fault(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_node_that_is_stopped_while_it_loads_does_not_wait_for_the_compiler() {
+        let (_compiler, compiled) = mpsc::channel::<Infallible>();
+        let runtime = runtime().unwrap();
+        drop(runtime.spawn_blocking(move || compiled.recv()));
+        // If it waited, it would wait for ever.
+        wind_up(runtime, End::Unloaded);
+    }
 }

@@ -4,7 +4,8 @@ use super::document::{ConfigError, Document, Entry, Origin};
 use super::environment;
 use super::node::NodeConfig;
 use super::value::Value;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The file that is read from the working directory if none is named.
 pub const DEFAULT_FILE: &str = "lockport.toml";
@@ -42,7 +43,7 @@ impl NodeConfig {
         let default = sources.directory.join(DEFAULT_FILE);
         let file = match &sources.file {
             Some(file) => Some(file.clone()),
-            None => default.exists().then_some(default),
+            None => is_there(&default).then_some(default),
         };
         let mut document = match &file {
             Some(file) => Document::read(file)?,
@@ -55,6 +56,15 @@ impl NodeConfig {
         let mut config = Self::of(&document)?;
         config.file = file;
         Ok(config)
+    }
+}
+
+/// Whether there is anything of this name. What cannot be looked at counts: to
+/// read it says why not, and to go without it would be a silent mistake.
+fn is_there(file: &Path) -> bool {
+    match file.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 

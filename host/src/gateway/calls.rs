@@ -10,6 +10,11 @@
 //! not allowed, or too large, is an error of the call itself. Everything that
 //! happens at or behind the callee's door, no such route, no instance free, a
 //! trap, is a response, as it would be from any other server.
+//!
+//! What a call carries is kept by the host until it is handed over, so a
+//! request has only so many of them at once ([`CALLS_IN_FLIGHT_MAX`]).
+
+mod in_flight;
 
 use super::commit::{self, BodySent, CommitPoint, HeldBody, Stake};
 use super::identity::RequestId;
@@ -22,6 +27,7 @@ use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
+use in_flight::{InFlight, Place};
 use lockport_engine::{Admission, Body, CallRefused, Calls};
 use lockport_store::Transaction;
 use lockport_store::transaction::{Scope, StateError};
@@ -34,6 +40,15 @@ pub const DEPTH_MAX: u32 = 8;
 
 /// The largest body of a call, in bytes, in either direction.
 pub const BODY_BYTES_MAX: u64 = 1 << 20;
+
+/// How many calls of one request may be in flight at once, whichever of its
+/// components makes them. A call is from before its body is read until the
+/// body of its answer was read to its end or dropped: with [`BODY_BYTES_MAX`]
+/// that bounds what the calls of a request make the host keep.
+pub const CALLS_IN_FLIGHT_MAX: usize = 16;
+
+// The deepest chain, and the call that is too deep, need room.
+const _: () = assert!(CALLS_IN_FLIGHT_MAX > DEPTH_MAX as usize);
 
 /// What the host of a component ends with.
 const DOMAIN: &str = ".internal";
@@ -50,6 +65,8 @@ pub struct JoinedCalls {
     deadline: Instant,
     /// How many calls led here.
     depth: u32,
+    /// All calls of the request, also those of other components.
+    in_flight: InFlight,
 }
 
 /// A call whose body is complete and whose route is known.
@@ -76,6 +93,7 @@ impl JoinedCalls {
             id: id.clone(),
             deadline,
             depth: 0,
+            in_flight: InFlight::new(CALLS_IN_FLIGHT_MAX),
         })
     }
 
@@ -88,6 +106,7 @@ impl JoinedCalls {
             id: self.id.clone(),
             deadline,
             depth: self.depth + 1,
+            in_flight: self.in_flight.clone(),
         })
     }
 
@@ -95,13 +114,16 @@ impl JoinedCalls {
         &self,
         request: Request<Body>,
         scope: Scope,
-    ) -> Result<Response<Bytes>, CallRefused> {
+    ) -> Result<(Response<Bytes>, Place), CallRefused> {
         let callee = self.callee(request.uri())?;
+        let place = self.in_flight.enter()?;
         let (mut parts, body) = request.into_parts();
-        let name = parts.headers.remove(TRANSACTION);
+        let joins = parts.headers.remove(TRANSACTION);
+        let asked = headers::check_request(&parts.headers);
         let body = collect(body).await?;
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let answered = match self.admit(callee, &method, &uri, name.as_ref()) {
+        let routed = asked.and_then(|()| self.admit(callee, &method, &uri, joins.as_ref()));
+        let answered = match routed {
             Ok(routed) => {
                 into_local(&mut parts, &routed);
                 let body = Full::new(body)
@@ -112,10 +134,11 @@ impl JoinedCalls {
             }
             Err(refusal) => Err(refusal),
         };
-        Ok(answered.unwrap_or_else(|refusal| {
+        let response = answered.unwrap_or_else(|refusal| {
             outcome::call_refused(&self.id, &self.caller.name, &refusal);
             refusal.response(&self.id)
-        }))
+        });
+        Ok((response, place))
     }
 
     /// The component that `uri` names, if the caller may call it. What is
@@ -208,12 +231,8 @@ impl Calls for JoinedCalls {
         scope: Scope,
     ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, CallRefused>> + Send>> {
         Box::pin(async move {
-            let response = self.send(request, scope).await?;
-            Ok(response.map(|bytes| {
-                Full::new(bytes)
-                    .map_err(|never| match never {})
-                    .boxed_unsync()
-            }))
+            let (response, place) = self.send(request, scope).await?;
+            Ok(response.map(|bytes| place.keep_for(bytes)))
         })
     }
 }

@@ -7,16 +7,19 @@
 //!
 //! Decided means: a status below 400 commits, anything else discards, unless
 //! the handler asked to keep what it staged. A success is never sent before
-//! its commit, and an error never before everything is given back.
+//! its commit, and an error never before everything is given back. A request
+//! that was told of a conflict answers that, whatever its handler makes of it:
+//! what it says comes from data that does not fit together.
 //!
 //! `End` is for whatever is known only later: a call is kept or rolled back
 //! once its whole answer is there, and an answer without a body says nothing
 //! but its head, so that is sent only when the handler has returned well.
 
+use super::headers;
 use super::rescue::Refusal;
 use bytes::Bytes;
-use http::StatusCode;
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use lockport_engine::{Answer, AnswerBody, BodyError};
 use lockport_store::Transaction;
@@ -83,7 +86,11 @@ pub async fn hold(
     } else {
         match point {
             CommitPoint::Head => HeldBody::Open(body),
-            CommitPoint::End => HeldBody::Whole(body.collect(held_max).await?),
+            CommitPoint::End => {
+                let whole = body.collect(held_max).await?;
+                check_length(&head.headers, whole.len() as u64)?;
+                HeldBody::Whole(whole)
+            }
         }
     };
     Ok(Held { head, body })
@@ -112,8 +119,9 @@ impl Stake<'_> {
                 committed.map(drop).map_err(Refusal::Commit)
             }
             Self::Request(transaction) => {
+                let conflict = transaction.conflict();
                 transaction.abort();
-                Ok(())
+                conflict.map_or(Ok(()), |it| Err(Refusal::Commit(it)))
             }
             Self::Call(nested) if success => {
                 nested.keep();
@@ -122,6 +130,15 @@ impl Stake<'_> {
             // Dropped here: rolled back before the caller hears of it.
             Self::Call(_) => Ok(()),
         }
+    }
+}
+
+/// Refuses a body that is not as long as its head says, like one that is sent
+/// while it is written: it may be half of an answer.
+fn check_length(head: &HeaderMap, actual: u64) -> Result<(), Refusal> {
+    match headers::content_length(head) {
+        Some(stated) if stated != actual => Err(Refusal::WrongLength { stated, actual }),
+        _ => Ok(()),
     }
 }
 
@@ -138,6 +155,25 @@ impl From<BodyError> for Refusal {
         match error {
             BodyError::Handler(failure) => Self::Handler(failure),
             BodyError::TooLarge { limit } => Self::HeldTooLarge { limit },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use http::header::CONTENT_LENGTH;
+
+    #[test]
+    fn a_body_that_is_not_as_long_as_its_head_says_is_refused() {
+        let mut head = HeaderMap::new();
+        assert!(check_length(&head, 3).is_ok(), "nothing is said");
+        head.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+        assert!(check_length(&head, 3).is_ok());
+        for actual in [0, 2, 4] {
+            let refused = check_length(&head, actual).unwrap_err();
+            assert_eq!(refused.problem().status, 500, "{actual}");
         }
     }
 }

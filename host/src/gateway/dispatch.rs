@@ -78,6 +78,7 @@ impl Gateway {
         let routed = self.route(&mut parts)?;
         let owner = &routed.route.owner;
         outcome.routed(&owner.name, &routed.route.path);
+        headers::check_request(&parts.headers)?;
         headers::clean_request(&mut parts.headers);
         let deadline = Instant::now() + owner.deadline;
         let Intake { body, mut pump } = Intake::begin(body, owner.request_body).await?;

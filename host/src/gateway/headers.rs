@@ -2,10 +2,13 @@
 //!
 //! Headers about one hop (RFC 9110, 7.6.1) end here in both directions: what
 //! they say is between the client and us. `Lockport-*` is ours: a client's are
-//! not shown to handlers, and a handler's are not sent. How long a body is and
+//! not shown to handlers, and a handler's are not sent. One that lends a guard
+//! is refused as long as none can be lent: whoever sends it takes what is done
+//! for done under its lock. How long a body is and
 //! where it ends is decided by whoever writes it to the wire, never by a
 //! header that a handler set.
 
+use super::rescue::Refusal;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
@@ -28,6 +31,17 @@ const HOP: [HeaderName; 9] = [
 /// What headers of ours begin with.
 const OURS: &str = "lockport-";
 
+/// Lends a guard to a request or a call.
+const GRANT: &str = "lockport-grant";
+
+/// Refuses a request that asks for something which is not served yet.
+pub fn check_request(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.contains_key(GRANT) {
+        true => Err(Refusal::NotYet("Lockport-Grant")),
+        false => Ok(()),
+    }
+}
+
 /// Takes out of a request what its handler must not see.
 pub fn clean_request(headers: &mut HeaderMap) {
     clean(headers);
@@ -37,16 +51,20 @@ pub fn clean_request(headers: &mut HeaderMap) {
 /// length of the body if the response states one that can be true.
 pub fn clean_response(headers: &mut HeaderMap) -> Option<u64> {
     clean(headers);
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let length = match (lengths.next(), lengths.next()) {
-        (None, _) => return None,
-        (Some(value), None) => length(value),
-        (Some(_), Some(_)) => None,
-    };
+    let length = content_length(headers);
     if length.is_none() {
         headers.remove(CONTENT_LENGTH);
     }
     length
+}
+
+/// The length of the body if the head states one that can be true.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(value), None) => length(value),
+        _ => None,
+    }
 }
 
 fn clean(headers: &mut HeaderMap) {
@@ -109,7 +127,7 @@ mod tests {
             ("trailer", "x"),
             ("upgrade", "h2c"),
             ("proxy-authorization", "secret"),
-            ("lockport-grant", "secret"),
+            ("lockport-anything", "secret"),
             ("host", "a"),
             ("content-length", "3"),
             ("x-other", "2"),
@@ -118,6 +136,13 @@ mod tests {
         let mut left: Vec<_> = cleaned.keys().map(HeaderName::as_str).collect();
         left.sort();
         assert_eq!(left, ["content-length", "host", "x-other"]);
+    }
+
+    #[test]
+    fn a_guard_that_is_lent_is_refused() {
+        let lent = check_request(&headers(&[("lockport-grant", "secret")]));
+        assert!(matches!(lent, Err(Refusal::NotYet("Lockport-Grant"))));
+        assert!(check_request(&headers(&[("idempotency-key", "1")])).is_ok());
     }
 
     #[test]

@@ -26,6 +26,14 @@ use std::task::{Context, Poll, Waker};
 /// How far the gateway reads ahead of a handler, in bytes.
 pub const BUFFER_BYTES: usize = 1 << 20;
 
+/// Chunks shorter than this are copied together, in bytes. A chunk of its own
+/// costs its place in the queue and keeps what it was read into, however
+/// little of that it is.
+const SHORT_BYTES: usize = 1 << 10;
+
+/// How much of short chunks is copied into one, in bytes.
+const JOINED_BYTES: usize = 16 << 10;
+
 /// Why a body did not arrive whole.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum IntakeError {
@@ -57,6 +65,8 @@ struct Shared(Mutex<State>);
 #[derive(Default)]
 struct State {
     chunks: VecDeque<Bytes>,
+    /// Short chunks that came after `chunks`, in one piece.
+    tail: Vec<u8>,
     buffered: usize,
     /// How it ended, once it has.
     end: Option<Result<(), IntakeError>>,
@@ -112,7 +122,7 @@ where
 
     fn arrived(shared: &Arc<Shared>) -> Self {
         let mut state = shared.lock();
-        match (state.chunks.pop_front(), state.chunks.is_empty()) {
+        match (state.take_first(), state.is_empty()) {
             (None, _) => Self::whole(Empty::new()),
             (Some(only), true) => Self::whole(Full::new(only)),
             (Some(first), false) => {
@@ -207,8 +217,7 @@ impl Shared {
         if state.unread || data.is_empty() {
             return;
         }
-        state.buffered += data.len();
-        state.chunks.push_back(data);
+        state.append(data);
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -229,6 +238,40 @@ impl Shared {
     }
 }
 
+impl State {
+    fn append(&mut self, data: Bytes) {
+        self.buffered += data.len();
+        if data.len() < SHORT_BYTES {
+            self.tail.extend_from_slice(&data);
+            if self.tail.len() >= JOINED_BYTES {
+                self.close_tail();
+            }
+        } else {
+            self.close_tail();
+            self.chunks.push_back(data);
+        }
+    }
+
+    /// Makes a chunk of what was copied together.
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let joined = std::mem::take(&mut self.tail);
+            self.chunks.push_back(joined.into());
+        }
+    }
+
+    fn take_first(&mut self) -> Option<Bytes> {
+        if self.chunks.is_empty() {
+            self.close_tail();
+        }
+        self.chunks.pop_front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.tail.is_empty()
+    }
+}
+
 impl Body for Reader {
     type Data = Bytes;
     type Error = IntakeError;
@@ -238,7 +281,7 @@ impl Body for Reader {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IntakeError>>> {
         let mut state = self.0.lock();
-        if let Some(data) = state.chunks.pop_front() {
+        if let Some(data) = state.take_first() {
             state.buffered -= data.len();
             let pump = state.pump.take();
             drop(state);
@@ -257,7 +300,7 @@ impl Body for Reader {
 
     fn is_end_stream(&self) -> bool {
         let state = self.0.lock();
-        state.chunks.is_empty() && matches!(state.end, Some(Ok(())))
+        state.is_empty() && matches!(state.end, Some(Ok(())))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -275,7 +318,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.unread = true;
-        state.chunks.clear();
+        state.chunks = VecDeque::new();
+        state.tail = Vec::new();
         state.buffered = 0;
         let pump = state.pump.take();
         drop(state);

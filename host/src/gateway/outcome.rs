@@ -53,10 +53,10 @@ impl Outcome {
         let (component, route) = self.served();
         tracing::info!(
             target: "lockport::request",
-            request_id = &**self.id.text(),
-            method = self.method.as_str(),
-            component,
-            route,
+            request_id = %self.id,
+            method = %self.method,
+            %component,
+            %route,
             status = status.as_u16(),
             us = self.micros(),
             "answered"
@@ -69,14 +69,14 @@ impl Outcome {
         let problem = refusal.problem();
         let (component, route) = self.served();
         let error = chain(refusal);
-        let (request_id, method) = (&**self.id.text(), self.method.as_str());
+        let (request_id, method) = (&self.id, &self.method);
         let (status, us) = (problem.status.as_u16(), self.micros());
         let reason = problem.reason;
         // What is the client's doing is no news to the operator.
         if problem.status.is_server_error() {
-            tracing::warn!(target: "lockport::request", request_id, method, component, route, status, us, reason, error, "refused");
+            tracing::warn!(target: "lockport::request", %request_id, %method, %component, %route, status, us, %reason, error, "refused");
         } else {
-            tracing::info!(target: "lockport::request", request_id, method, component, route, status, us, reason, error, "refused");
+            tracing::info!(target: "lockport::request", %request_id, %method, %component, %route, status, us, %reason, error, "refused");
         }
     }
 
@@ -99,10 +99,10 @@ impl Drop for Outcome {
         let (component, route) = self.served();
         tracing::info!(
             target: "lockport::request",
-            request_id = &**self.id.text(),
-            method = self.method.as_str(),
-            component,
-            route,
+            request_id = %self.id,
+            method = %self.method,
+            %component,
+            %route,
             us = self.micros(),
             "the client went away"
         );
@@ -112,19 +112,19 @@ impl Drop for Outcome {
 /// A call between components was refused, and why.
 pub fn call_refused(id: &RequestId, caller: &str, refusal: &Refusal) {
     let problem = refusal.problem();
-    let (request_id, error) = (&**id.text(), chain(refusal));
+    let (request_id, error) = (id, chain(refusal));
     let (status, reason) = (problem.status.as_u16(), problem.reason);
     if problem.status.is_server_error() {
-        tracing::warn!(target: "lockport::request", request_id, caller, status, reason, error, "a call was refused");
+        tracing::warn!(target: "lockport::request", %request_id, %caller, status, %reason, error, "a call was refused");
     } else {
-        tracing::info!(target: "lockport::request", request_id, caller, status, reason, error, "a call was refused");
+        tracing::info!(target: "lockport::request", %request_id, %caller, status, %reason, error, "a call was refused");
     }
 }
 
 /// An answer broke off behind its head, which had been sent already.
 pub fn cut(id: &RequestId, error: &dyn Error) {
-    let (request_id, error) = (&**id.text(), chain(error));
-    tracing::warn!(target: "lockport::request", request_id, error, "the answer was cut");
+    let (request_id, error) = (id, chain(error));
+    tracing::warn!(target: "lockport::request", %request_id, error, "the answer was cut");
 }
 
 /// An error and its causes, in one line.

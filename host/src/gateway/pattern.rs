@@ -219,9 +219,9 @@ impl Methods {
         self.0 == 0
     }
 
-    fn names(self, method: &Method) -> bool {
-        let known = METHODS.iter().position(|it| it == method);
-        match known {
+    /// Whether this very method is served, and not for another's sake.
+    pub fn names(self, method: &Method) -> bool {
+        match METHODS.iter().position(|it| it == method) {
             Some(at) => self.0 & (1 << at) != 0,
             None => self == Self::ANY,
         }

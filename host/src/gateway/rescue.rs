@@ -52,6 +52,14 @@ pub enum Refusal {
     /// The handler answered with a status that is no final one.
     #[error("the handler answered with the status {0}")]
     BadStatus(StatusCode),
+    /// The handler's answer is not as long as its head says.
+    #[error("the answer has {actual} bytes, and its head says {stated}")]
+    WrongLength {
+        /// What the head says, in bytes.
+        stated: u64,
+        /// How long it is, in bytes.
+        actual: u64,
+    },
     /// The answer is too large to be held until its commit.
     #[error("the answer to be held has more than {limit} bytes")]
     HeldTooLarge {
@@ -67,7 +75,7 @@ pub enum Refusal {
     /// A call's target is granted but not loaded.
     #[error("the called component is not loaded")]
     NoComponent,
-    /// A call asks for something that a later version will serve.
+    /// A request or a call asks for something that a later version will serve.
     #[error("`{0}` is not served by this version yet")]
     NotYet(&'static str),
     /// The host panicked.
@@ -129,7 +137,9 @@ impl Refusal {
             ),
             Self::Lock(error) => of_lock(error),
             Self::Handler(failure) => of_failure(failure),
-            Self::BadStatus(_) => of_failure(&Failure::NoResponse(String::new())),
+            Self::BadStatus(_) | Self::WrongLength { .. } => {
+                of_failure(&Failure::NoResponse(String::new()))
+            }
             Self::HeldTooLarge { limit } => says(
                 500,
                 "RESPONSE_TOO_LARGE",

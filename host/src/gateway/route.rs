@@ -131,8 +131,12 @@ impl<T: Clone> Router<T> {
         let Some(ends) = self.search(0, segments) else {
             return Found::Nobody;
         };
-        let mut entries = ends.iter().map(|it| &self.routes[*it]);
-        match entries.find(|it| it.methods.contains(method)) {
+        let serves = |serves: fn(Methods, &Method) -> bool| {
+            let mut entries = ends.iter().map(|it| &self.routes[*it]);
+            entries.find(|it| serves(it.methods, method))
+        };
+        // A route that names `HEAD` is meant for it, and one for `GET` is not.
+        match serves(Methods::names).or_else(|| serves(Methods::contains)) {
             Some(entry) => Found::Route(&entry.value, params(&entry.path, segments)),
             None => {
                 let entries = ends.iter().map(|it| self.routes[*it].methods);

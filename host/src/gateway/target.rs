@@ -25,7 +25,8 @@ pub enum TargetError {
     /// `//` in the path.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// `.` or `..` in the path, escaped or not.
+    /// `.` or `..` in the path, escaped or not, also between escaped slashes:
+    /// a handler may well join a parameter to a path of its own.
     #[error("the path has a dot segment")]
     DotSegment,
     /// A `%` without two hexadecimal digits.
@@ -53,7 +54,7 @@ impl<'a> Target<'a> {
                 return Err(TargetError::EmptySegment);
             }
             let segment = decode(part)?;
-            if matches!(&*segment, "." | "..") {
+            if segment.split('/').any(|it| matches!(it, "." | "..")) {
                 return Err(TargetError::DotSegment);
             }
             segments.push(segment);
@@ -146,6 +147,7 @@ mod tests {
             ("/a%20b", &["a b"]),
             ("/%c3%bc", &["\u{fc}"]),
             ("/...", &["..."]),
+            ("/a..%2F.b", &["a../.b"]),
             ("/a%00b", &["a\0b"]),
         ] {
             assert_eq!(segments(path).unwrap(), expected, "{path}");
@@ -163,6 +165,9 @@ mod tests {
             ("/./a", TargetError::DotSegment),
             ("/a/%2e%2E", TargetError::DotSegment),
             ("/.%2e/a", TargetError::DotSegment),
+            ("/a/..%2Fb", TargetError::DotSegment),
+            ("/a/b%2f%2e%2e%2fc", TargetError::DotSegment),
+            ("/a%2F.", TargetError::DotSegment),
             ("/%", TargetError::Escape),
             ("/%2", TargetError::Escape),
             ("/%zz", TargetError::Escape),

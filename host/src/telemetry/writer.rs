@@ -7,9 +7,10 @@
 //! hundred times a second and not for every line.
 
 use super::LogFormat;
+use std::convert::Infallible;
 use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -23,11 +24,17 @@ const LINGER: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug)]
 pub struct BufferedStderr(Arc<Shared>);
 
-/// Writes the rest and ends the thread when it is dropped.
+/// How long the end of a process waits for its last lines to be written.
+pub const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// Ends the thread when it is dropped, once it has written the rest. Standard
+/// error may be a pipe that is full and that nobody reads, so it is waited for
+/// [`FLUSH_MAX`] and no longer.
 #[derive(Debug)]
 pub struct Flush {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<Infallible>,
 }
 
 #[derive(Debug)]
@@ -52,14 +59,22 @@ impl BufferedStderr {
     /// Starts the thread that writes. If it cannot be started, nothing is
     /// logged.
     pub fn start(format: LogFormat) -> (Self, Flush) {
+        Self::start_on(io::stderr(), format)
+    }
+
+    fn start_on(mut output: impl Write + Send + 'static, format: LogFormat) -> (Self, Flush) {
         let shared = Arc::new(Shared::new(format));
         let writing = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writing.write_all(&mut io::stderr()));
+        let (running, ended) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        // If it cannot be started, it has ended.
+        let _ = thread.spawn(move || {
+            let _running = running;
+            writing.write_all(&mut output);
+        });
         let flush = Flush {
             shared: shared.clone(),
-            thread: thread.ok(),
+            ended,
         };
         (Self(shared), flush)
     }
@@ -88,10 +103,9 @@ impl Drop for Flush {
     fn drop(&mut self) {
         self.shared.lock().ended = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been reported by itself.
-            let _ = thread.join();
-        }
+        // A panic of the thread has been reported by itself, and lines that
+        // nobody reads are nobody's loss.
+        let _ = self.ended.recv_timeout(FLUSH_MAX);
     }
 }
 
@@ -190,6 +204,41 @@ mod tests {
         let mut output = Vec::new();
         shared.write_all(&mut output);
         assert_eq!(output, b"one\ntwo\n");
+    }
+
+    /// An output whose reader has stopped: a write ends when the sender does.
+    struct Stuck(Receiver<Infallible>);
+
+    impl Write for Stuck {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(lines.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_does_not_keep_the_process() {
+        let (_reader, stuck) = mpsc::channel();
+        let (mut lines, flush) = BufferedStderr::start_on(Stuck(stuck), LogFormat::Text);
+        lines.write_all(b"one\n").unwrap();
+        // Without a bound this would not return.
+        drop(flush);
+    }
+
+    #[test]
+    fn the_end_waits_for_the_last_lines() {
+        let (written, mut lines) = io::pipe().unwrap();
+        let (mut log, flush) =
+            BufferedStderr::start_on(lines.try_clone().unwrap(), LogFormat::Text);
+        log.write_all(b"one\n").unwrap();
+        drop(flush);
+        lines.write_all(b"end").unwrap();
+        drop(lines);
+        assert_eq!(io::read_to_string(written).unwrap(), "one\nend");
     }
 
     #[test]

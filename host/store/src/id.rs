@@ -35,6 +35,11 @@ impl GrantId {
         Self(rand::random())
     }
 
+    /// The identity of the one grant that a commit itself may need.
+    pub fn of_commit(id: CommitId) -> Self {
+        Self(u128::from(id.minted.as_micros()) << 64 | u128::from(id.random))
+    }
+
     /// The identity as a number, for storage.
     pub fn to_u128(self) -> u128 {
         self.0

@@ -63,6 +63,8 @@ const AROUND: &str = r#"
     (func $handle-outgoing (param i32 i32 i32 i32)))
   (import "wasi:io/streams@0.2.12" "[method]output-stream.blocking-write-and-flush"
     (func $stream-write (param i32 i32 i32 i32)))
+  (import "wasi:io/streams@0.2.12" "[method]output-stream.write"
+    (func $stream-write-now (param i32 i32 i32 i32)))
   (import "wasi:io/streams@0.2.12" "[resource-drop]output-stream"
     (func $drop-stream (param i32)))
   (import "wasi:io/poll@0.2.12" "[method]pollable.block"

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const ANSWERS: &str = "(call $answer (local.get $out) (i32.const 7))";
+
 async fn trapped(bench: &Bench, component: &Arc<Component>, why: &str) {
     let failure = bench.failure(component).await;
     assert!(
@@ -33,15 +35,54 @@ async fn too_many_handles_are_a_trap() {
 }
 
 #[tokio::test]
-async fn the_node_has_so_many_instances_and_no_more() {
+async fn the_node_has_so_many_instances_and_the_next_request_waits_for_one() {
     let bench = Bench::with_instances(1);
     let waits = bench.load("(call $wait)");
-    let works = bench.load("(call $answer (local.get $out) (i32.const 7))");
+    let works = bench.load_with(ANSWERS, |spec| spec.limits.queue = 1);
     let mut waiting = Box::pin(bench.ask(&waits));
     assert!(pending(&mut waiting));
+    let mut next = Box::pin(bench.body(&works));
+    assert!(pending(&mut next));
+    // It has its place in the queue of its component.
     assert_eq!(bench.failure(&works).await, Failure::Overloaded);
     drop(waiting);
+    assert_eq!(next.await, [7]);
     assert_eq!(bench.body(&works).await, [7]);
+}
+
+#[tokio::test]
+async fn who_waits_for_an_instance_of_the_node_waits_until_its_deadline() {
+    let bench = Bench::with_instances(1);
+    let waits = bench.load("(call $wait)");
+    let works = bench.load_with(ANSWERS, |spec| spec.limits.queue = 1);
+    let mut waiting = Box::pin(bench.ask(&waits));
+    assert!(pending(&mut waiting));
+    for _ in 0..2 {
+        let soon = bench.ask_for(&works, Duration::from_millis(5));
+        assert_eq!(ended(soon.await).await, Failure::Deadline);
+    }
+    // Those that gave up are not waited for.
+    drop(waiting);
+    assert_eq!(bench.body(&works).await, [7]);
+    assert_eq!(works.pool().idle(), 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_becomes_idle_makes_room_for_those_that_wait() {
+    let bench = Bench::with_instances(1);
+    let pauses = bench.load("(call $pause) (call $answer (local.get $out) (i32.const 1))");
+    let works = bench.load(ANSWERS);
+    let mut first = Box::pin(bench.body(&pauses));
+    assert!(pending(&mut first));
+    let mut others = Box::pin(futures_util::future::join3(
+        bench.body(&works),
+        bench.body(&pauses),
+        bench.body(&works),
+    ));
+    assert!(pending(&mut others));
+    assert_eq!(first.await, [1]);
+    let (one, two, three) = others.await;
+    assert_eq!([one, two, three], [[7], [1], [7]]);
 }
 
 #[tokio::test]
@@ -85,6 +126,19 @@ async fn what_one_call_to_the_host_may_copy_is_bounded() {
     // 2 MiB reach the transaction, which refuses them.
     assert_eq!(bench.body(&bench.load(&puts(2 << 20))).await, [1]);
     trapped(&bench, &bench.load(&puts(5 << 20)), "fuel").await;
+}
+
+#[tokio::test]
+async fn what_one_write_may_print_is_bounded() {
+    let bench = Bench::new();
+    let writes = |len: u32| {
+        format!(
+            "(call $stream-write-now (call $stdout) (i32.const 4096) (i32.const {len}) (i32.const 0))
+             (call $answer (local.get $out) (i32.const 7))"
+        )
+    };
+    assert_eq!(bench.body(&bench.load(&writes(64 << 10))).await, [7]);
+    trapped(&bench, &bench.load(&writes((64 << 10) + 1)), "check-write").await;
 }
 
 #[tokio::test]

@@ -44,6 +44,23 @@ async fn an_instance_that_forgot_a_body_is_replaced_even_after_its_first_request
 }
 
 #[tokio::test]
+async fn a_place_for_a_response_that_was_kept_cannot_answer_the_next_request() {
+    let bench = Bench::new();
+    let component = bench.load(
+        "(if (i32.eq (global.get $count) (i32.const 1))
+           (then (global.set $kept (local.get $out)))
+           (else (call $answer (global.get $kept) (global.get $count))))",
+    );
+    for _ in 0..2 {
+        assert!(matches!(
+            bench.failure(&component).await,
+            Failure::NoResponse(_)
+        ));
+        assert_eq!(component.pool().idle(), 0);
+    }
+}
+
+#[tokio::test]
 async fn an_idle_instance_holds_nothing_of_its_last_request() {
     let bench = Bench::new();
     let component = bench.load(COUNTS);

@@ -58,6 +58,7 @@ fn the_ready_line_has_the_listeners_that_exist() {
         listeners: [("http", ([127, 0, 0, 1], 3000).into())].into(),
         components: vec![crate::node::ReadyComponent {
             name: "a".to_owned(),
+            version: 1,
             routes: vec!["GET, HEAD /a".to_owned()],
             locks: vec![],
             calls: vec![],
@@ -69,7 +70,7 @@ fn the_ready_line_has_the_listeners_that_exist() {
         "event": "ready",
         "version": "1.2.3",
         "http": "127.0.0.1:3000",
-        "components": [{"name": "a", "routes": ["GET, HEAD /a"], "locks": [], "calls": []}],
+        "components": [{"name": "a", "version": 1, "routes": ["GET, HEAD /a"], "locks": [], "calls": []}],
         "store": "memory",
     });
     assert_eq!(value, expected);

@@ -46,6 +46,19 @@ fn without_a_file_everything_has_a_default() {
 }
 
 #[test]
+fn a_file_that_is_there_but_cannot_be_read_is_not_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(DEFAULT_FILE);
+    std::os::unix::fs::symlink("nowhere", &file).unwrap();
+    let error = NodeConfig::load(&Sources {
+        directory: directory.path().to_owned(),
+        ..Sources::default()
+    })
+    .unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { file: it, .. } if it == file));
+}
+
+#[test]
 fn a_file_that_was_named_must_be_there() {
     let sources = Sources {
         file: Some("nowhere/lockport.toml".into()),

@@ -135,6 +135,30 @@ async fn the_pump_reads_ahead_of_the_handler_and_no_further_than_the_buffer() {
 }
 
 #[tokio::test]
+async fn what_comes_in_many_short_chunks_is_kept_in_few() {
+    const COUNT: usize = 4 * JOINED_BYTES;
+    let mut source = Source::new(&[None]);
+    source.chunks.extend(vec![Some(b"x" as &[u8]); COUNT]);
+    let Intake { body, pump } = Intake::begin(source, u64::MAX).await.unwrap();
+    let mut pump = pump.unwrap();
+    std::future::poll_fn(|cx| pump.poll(cx)).await.unwrap();
+    {
+        let state = pump.shared.lock();
+        assert_eq!((state.buffered, state.chunks.len()), (COUNT, 4));
+    }
+    assert_eq!(body.collect().await.unwrap().to_bytes().len(), COUNT);
+}
+
+#[tokio::test]
+async fn short_and_long_chunks_keep_their_order() {
+    const LONG: &[u8] = &[b'-'; SHORT_BYTES];
+    let chunks = [b"a", b"b", LONG, b"c", LONG, LONG, b"d"];
+    let mut source = Source::new(&[None]);
+    source.chunks.extend(chunks.map(Some));
+    assert_eq!(read(source, u64::MAX).await.unwrap(), chunks.concat());
+}
+
+#[tokio::test]
 async fn what_nobody_reads_is_taken_in_all_the_same() {
     // Only so is it seen whether the client is still there.
     const CHUNK: &[u8] = &[0; BUFFER_BYTES];

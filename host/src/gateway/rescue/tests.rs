@@ -87,6 +87,13 @@ fn of_handlers() -> Vec<Row> {
             Refusal::BadStatus(StatusCode::CONTINUE),
             "500 HANDLER_FAILED",
         ),
+        row(
+            Refusal::WrongLength {
+                stated: 3,
+                actual: 2,
+            },
+            "500 HANDLER_FAILED",
+        ),
         row(Refusal::HeldTooLarge { limit: 5 }, "500 RESPONSE_TOO_LARGE"),
     ]
 }

@@ -98,6 +98,25 @@ fn a_parameter_is_never_empty_and_a_path_is_matched_whole() {
 }
 
 #[test]
+fn a_route_that_names_head_comes_before_one_for_get() {
+    let (get, head) = (("/a", methods(&["GET"])), ("/a", methods(&["HEAD"])));
+    for routes in [[get, head], [head, get]] {
+        let mut router = Router::new();
+        for (path, methods) in routes {
+            let pattern = PathPattern::parse(path).unwrap();
+            router.add(pattern, methods, methods).unwrap();
+        }
+        let uri: Uri = "/a".parse().unwrap();
+        for (method, expected) in [(Method::HEAD, head.1), (Method::GET, get.1)] {
+            match router.find(&Target::read(&uri).unwrap(), &method) {
+                Found::Route(found, _) => assert_eq!(*found, expected, "{method}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn the_method_chooses_among_equal_paths_only() {
     let router = router(&[
         ("/orders/{id}", methods(&["GET"])),

@@ -24,7 +24,7 @@ use super::check::Current;
 use super::hash::IdMap;
 use super::table::{Stage, Standing};
 use super::{Core, Effect};
-use crate::id::{CommitId, GrantId, TransactionId};
+use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{Commit, CommitError, Holder, Write};
 use crate::time::Time;
@@ -123,7 +123,7 @@ impl Core {
             return None;
         }
         let names = free.into_iter().cloned().collect();
-        let id = reservation(commit.id);
+        let id = GrantId::of_commit(commit.id);
         let stage = Stage::Held {
             names,
             token: self.next_token(now, effects),
@@ -149,11 +149,6 @@ pub(super) fn in_between(write: &Write) -> CommitError {
         collection: write.collection.name().to_owned(),
         key: write.key.as_str().to_owned(),
     }
-}
-
-/// The identity of a commit's reservation: its own, which nobody else has.
-fn reservation(id: CommitId) -> GrantId {
-    GrantId::from_u128(u128::from(id.minted.as_micros()) << 64 | u128::from(id.random))
 }
 
 #[cfg(test)]

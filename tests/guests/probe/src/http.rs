@@ -2,7 +2,8 @@
 
 use crate::wasi::http::outgoing_handler;
 use crate::wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest, Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, IncomingResponse, Method, OutgoingBody,
+    OutgoingRequest, Scheme,
 };
 use crate::wasi::io::streams::{OutputStream, StreamError};
 
@@ -48,6 +49,16 @@ pub(crate) fn script(request: &IncomingRequest) -> Result<Vec<String>, String> {
 
 /// Sends a request and waits for the whole answer; `url` is `http://host/path`.
 pub(crate) fn call(method: &str, url: &str, body: &[u8]) -> Result<Answer, String> {
+    let response = send(method, url, body)?;
+    let incoming = response.consume().map_err(|()| "no body")?;
+    Ok(Answer {
+        status: response.status(),
+        body: read(&incoming, ANSWER_LIMIT)?,
+    })
+}
+
+/// Sends a request and waits for an answer, whose body is not read.
+pub(crate) fn send(method: &str, url: &str, body: &[u8]) -> Result<IncomingResponse, String> {
     let (scheme, rest) = url.split_once("://").ok_or("the URL has no scheme")?;
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
@@ -79,15 +90,10 @@ pub(crate) fn call(method: &str, url: &str, body: &[u8]) -> Result<Answer, Strin
         close(open);
     }
     future.subscribe().block();
-    let response = match future.get() {
-        Some(Ok(answer)) => answer.map_err(name)?,
-        Some(Err(())) | None => return Err("no answer".to_owned()),
-    };
-    let incoming = response.consume().map_err(|()| "no body")?;
-    Ok(Answer {
-        status: response.status(),
-        body: read(&incoming, ANSWER_LIMIT)?,
-    })
+    match future.get() {
+        Some(Ok(answer)) => answer.map_err(name),
+        Some(Err(())) | None => Err("no answer".to_owned()),
+    }
 }
 
 /// Begins to write a body.

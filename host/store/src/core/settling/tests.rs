@@ -3,6 +3,7 @@
 use super::*;
 use crate::contract::{create, guarded, guarding, name, of, put, waiting};
 use crate::core::{Acquired, Limits};
+use crate::id::CommitId;
 use crate::store::Acquire;
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use crate::http;
 use crate::run::{Outcome, Run, Step, Stop, Words};
 use crate::wasi::clocks::monotonic_clock;
 use crate::wasi::http::types::Fields;
@@ -16,11 +17,28 @@ pub(crate) const STEPS: &[(&str, Step)] = &[
     ("fill", fill),
     ("handles", handles),
     ("leak", leak),
+    ("hoard", hoard),
     ("host-calls", host_calls),
     ("random", random_bytes),
     ("log-lines", log_lines),
     ("log-size", log_size),
 ];
+
+/// `hoard COUNT METHOD COMPONENT PATH`: makes so many calls and reads none of
+/// the answers before the last: how many it got, and why no more.
+fn hoard(_run: &mut Run, words: &mut Words<'_>) -> Outcome {
+    let count = words.number("count")?;
+    let (method, component) = (words.text("method")?, words.text("component")?);
+    let url = format!("http://{component}.internal{}", words.text("path")?);
+    let mut unread = Vec::new();
+    for _ in 0..count {
+        match http::send(method, &url, b"") {
+            Ok(answer) => unread.push(answer),
+            Err(why) => return Ok(format!("{} {why}", unread.len())),
+        }
+    }
+    Ok(unread.len().to_string())
+}
 
 /// `spin`: never ends, and calls nobody.
 fn spin(_run: &mut Run, _words: &mut Words<'_>) -> Outcome {
