@@ -57,9 +57,19 @@ pub(super) fn all(lockport: &Path, wasmtime: &Path) -> Vec<Contender> {
         "-O",
         "pooling-allocator=y",
         "-O",
+        "pooling-pagemap-scan=y",
+        "-O",
         "pooling-memory-keep-resident=1048576",
+        "-O",
+        "pooling-table-keep-resident=65536",
     ];
-    let reuse = [&tuned[..], &["--max-instance-reuse-count", "1000"]].concat();
+    // What is kept resident only slows it down if instances are used again.
+    let reuse = [
+        "-O",
+        "pooling-allocator=y",
+        "--max-instance-reuse-count",
+        "1000",
+    ];
     let shop = ["plugins/order", "plugins/invoice"];
     let hello = ["tests/guests/hello12"];
     vec![
