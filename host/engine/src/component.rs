@@ -91,7 +91,11 @@ impl Component {
         let deadline = context.deadline;
         let Entry { permit, place } = self.door.enter(admission, deadline).await?;
         let instance = match self.pool.take() {
-            Some(instance) => instance,
+            Some(instance) => {
+                // It waits no longer: its place is for the next.
+                drop(place);
+                instance
+            }
             None => {
                 let slot = self.slot(admission, place, deadline).await?;
                 self.instantiate(slot, deadline).await?
