@@ -16,27 +16,24 @@ impl Host for State {
         collection: String,
         key: String,
     ) -> Result<Result<Option<Entry>, Error>> {
-        let (context, collection) = match self.grant(&collection) {
-            Ok(granted) => granted,
-            Err(error) => return Ok(Err(error)),
+        let granted = self.grant(&collection);
+        let got = async {
+            let (context, collection) = granted?;
+            let key = parse(&key)?;
+            let value = context.scope.get(collection, &key).await?;
+            Ok(value.map(|value| entry(&key, value)))
         };
-        let key = match parse(&key) {
-            Ok(key) => key,
-            Err(error) => return Ok(Err(error)),
-        };
-        let value = context.scope.get(collection, &key).await;
-        Ok(value
-            .map(|value| value.map(|value| entry(&key, value)))
-            .map_err(Error::from))
+        Ok(got.await)
     }
 
     async fn list(&mut self, collection: String, query: Query) -> Result<Result<Page, Error>> {
-        let (context, collection) = match self.grant(&collection) {
-            Ok(granted) => granted,
-            Err(error) => return Ok(Err(error)),
+        let granted = self.grant(&collection);
+        let listed = async {
+            let (context, collection) = granted?;
+            let page = context.scope.list(collection, query.into()).await?;
+            Ok(Page::from(page))
         };
-        let page = context.scope.list(collection, query.into()).await;
-        Ok(page.map(Page::from).map_err(Error::from))
+        Ok(listed.await)
     }
 
     async fn put(
@@ -45,29 +42,22 @@ impl Host for State {
         key: String,
         value: Vec<u8>,
     ) -> Result<Result<(), Error>> {
-        let (context, collection) = match self.grant(&collection) {
-            Ok(granted) => granted,
-            Err(error) => return Ok(Err(error)),
+        let granted = self.grant(&collection);
+        let put = async {
+            let (context, collection) = granted?;
+            let (key, value) = (parse(&key)?, Bytes::from(value));
+            Ok(context.scope.put(collection, key, value).await?)
         };
-        let key = match parse(&key) {
-            Ok(key) => key,
-            Err(error) => return Ok(Err(error)),
-        };
-        let done = context.scope.put(collection, key, Bytes::from(value)).await;
-        Ok(done.map_err(Error::from))
+        Ok(put.await)
     }
 
     async fn delete(&mut self, collection: String, key: String) -> Result<Result<(), Error>> {
-        let (context, collection) = match self.grant(&collection) {
-            Ok(granted) => granted,
-            Err(error) => return Ok(Err(error)),
+        let granted = self.grant(&collection);
+        let deleted = async {
+            let (context, collection) = granted?;
+            Ok(context.scope.delete(collection, parse(&key)?).await?)
         };
-        let key = match parse(&key) {
-            Ok(key) => key,
-            Err(error) => return Ok(Err(error)),
-        };
-        let done = context.scope.delete(collection, key).await;
-        Ok(done.map_err(Error::from))
+        Ok(deleted.await)
     }
 
     async fn keep(&mut self) -> Result<()> {
