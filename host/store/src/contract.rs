@@ -3,19 +3,28 @@
 //!
 //! A new store adds its [`World`] here, and a line to the macro.
 
+mod deadlocks;
+mod limits;
+mod listing;
 mod locks;
+mod modes;
 mod races;
+mod requests;
+mod sessions;
 mod state;
+mod strangers;
+mod watching;
 
 use crate::clock::{Clock, ManualClock};
 use crate::core::Limits;
 use crate::embedded::{self, Embedded};
-use crate::id::{CommitId, GrantId, TransactionId};
+use crate::id::{CommitId, GrantId, SessionId, TransactionId};
 use crate::memory::Memory;
 use crate::name::{Collection, Key, LockName};
 use crate::store::{
-    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Order, Page,
-    Query, Store, Token, Versioned, Write,
+    Acquire, AcquireError, Attached, Commit, CommitError, Committed, Granted, Guarding, Holder,
+    Mode, OpenSession, Order, Page, Party, Principal, Query, ReleaseError, Released, Store, Token,
+    Versioned, Write,
 };
 use crate::time::Time;
 use bytes::Bytes;
@@ -26,7 +35,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// Makes each function of this module a test of each store, in such a
-/// [`Setting`].
+/// [`Setting`]. A second setting in one module needs a name.
 macro_rules! contract {
     ($setting:ident: $($name:ident),* $(,)?) => {
         mod memory {
@@ -44,6 +53,12 @@ macro_rules! contract {
             })*
         }
     };
+    ($also:ident, $setting:ident: $($name:ident),* $(,)?) => {
+        mod $also {
+            $(use super::$name;)*
+            $crate::contract::contract!($setting: $($name),*);
+        }
+    };
 }
 pub(crate) use contract;
 
@@ -55,10 +70,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Small ones, so that tests run into them.
 pub(crate) const LIMITS: Limits = Limits {
+    holders_per_lock: 3,
     waiters_per_lock: 3,
+    grants_per_principal: 20,
+    waiters_per_principal: 5,
+    sessions_per_principal: 3,
+    watchers: 2,
+    events: 8,
+    ended: 10,
     records: 100,
     unwritten: 4,
 };
+
+/// How long sessions of tests live after a beat, and after their connection
+/// broke.
+pub(crate) const TTL: Duration = Duration::from_secs(10);
+/// See [`TTL`].
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
 /// What a test needs of its store.
 #[derive(Clone, Copy)]
@@ -161,9 +189,37 @@ impl World {
         waiting
     }
 
+    /// Gives back what a request was granted, or ends its wait.
+    pub(crate) async fn release(&self, request: &Acquire) -> Result<Released, ReleaseError> {
+        let principal = request.party.principal.clone();
+        self.store.release(request.id, principal).await
+    }
+
+    /// The token of the one who holds a lock.
     pub(crate) async fn holder(&self, text: &str) -> Option<Token> {
+        let tokens = self.holders(text).await;
+        assert!(tokens.len() < 2, "{tokens:?}");
+        tokens.first().copied()
+    }
+
+    /// The tokens of those who hold a lock.
+    pub(crate) async fn holders(&self, text: &str) -> Vec<Token> {
         let lock = self.store.lock(name(text)).await.unwrap();
-        lock.holder.map(|it| it.token)
+        assert_eq!(lock.holding, lock.holders.len());
+        lock.holders.iter().map(|it| it.token).collect()
+    }
+
+    /// How many wait for a lock.
+    pub(crate) async fn waiting(&self, text: &str) -> usize {
+        self.store.lock(name(text)).await.unwrap().waiting
+    }
+
+    /// Opens a session and attaches it.
+    pub(crate) async fn attached(&self) -> (SessionId, Attached) {
+        let session = session();
+        let (id, principal) = (session.id, session.party.principal.clone());
+        self.store.open_session(session).await.unwrap();
+        (id, self.store.attach(id, principal).await.unwrap())
     }
 
     pub(crate) async fn get(&self, collection: &Collection, text: &str) -> Option<Versioned> {
@@ -226,11 +282,13 @@ pub(crate) fn guarded() -> Collection {
 pub(crate) fn of(transaction: TransactionId, names: &[&str]) -> Acquire {
     Acquire {
         id: GrantId::mint(),
+        repeatable: false,
         names: names.iter().map(|it| name(it)).collect(),
+        mode: Mode::Exclusive,
         holder: Holder::Transaction(transaction),
         lease: None,
         wait: NO_WAIT,
-        label: "a transaction".to_owned(),
+        party: Party::node("a transaction"),
     }
 }
 
@@ -238,9 +296,55 @@ pub(crate) fn of_caller(names: &[&str]) -> Acquire {
     Acquire {
         holder: Holder::Caller,
         lease: Some(10 * SECOND),
-        label: "a caller".to_owned(),
+        party: caller(),
         ..of(TransactionId::mint(), names)
     }
+}
+
+pub(crate) fn of_session(session: SessionId, names: &[&str]) -> Acquire {
+    Acquire {
+        holder: Holder::Session(session),
+        lease: None,
+        ..of_caller(names)
+    }
+}
+
+/// The party of all callers and sessions here.
+pub(crate) fn caller() -> Party {
+    Party {
+        principal: Principal::new("somebody"),
+        owner: None,
+        label: "a caller".into(),
+    }
+}
+
+pub(crate) fn session() -> OpenSession {
+    OpenSession {
+        id: SessionId::mint(),
+        ttl: TTL,
+        grace: GRACE,
+        party: caller(),
+    }
+}
+
+/// A request that may be asked again.
+pub(crate) fn repeatable(request: Acquire) -> Acquire {
+    Acquire {
+        repeatable: true,
+        ..request
+    }
+}
+
+pub(crate) fn in_mode(mode: Mode, request: Acquire) -> Acquire {
+    Acquire { mode, ..request }
+}
+
+pub(crate) fn owned_by(owner: &str, request: Acquire) -> Acquire {
+    let party = Party {
+        owner: Some(owner.into()),
+        ..request.party
+    };
+    Acquire { party, ..request }
 }
 
 pub(crate) fn waiting(wait: Duration, request: Acquire) -> Acquire {

@@ -8,82 +8,143 @@
 //!
 //! ```text
 //!                 acquire
-//!     Free -----------------> Held ---+  freed, and the first in the queue has
-//!      ^                      |  ^ ^  |  all it needs: hand-over
-//!      |  freed, nobody       |  | +--+
-//!      |  waits               |  |
+//!     Free -----------------> Held ---+  the last holder has gone, or there is
+//!      ^                      |  ^ ^  |  room, and the first in the queue has
+//!      |  the last holder has  |  | +--+  all it needs: hand-over
+//!      |  gone, nobody waits  |  |
 //!      +----------------------+  |
 //!      |                      |  |  the first has all it needs now, or has gone
-//!      |  freed, and the      |  |  and the next has: hand-over
+//!      |  the same, and the   |  |  and the next has: hand-over
 //!      |  first needs another |  |
 //!      |  lock as well        v  |
 //!      +------------------ Reserved
 //!         every waiter has gone
 //! ```
 //!
-//! *Freed* is any end of the grant: release, end of its transaction, lease over,
-//! force-release. Every grant and every hand-over draws a new token; a hand-over
-//! happens in the step that makes it possible. A reserved lock has no holder and
-//! is kept for its first waiter: nobody overtakes, not even a try.
+//! A holder goes by any end of its grant: release, end of its transaction or
+//! session, lease over, force-release. A lock is held in one mode at a time:
+//!
+//! ```text
+//!   held            room for
+//!   ---------       -----------------------------------------------
+//!   exclusive       nobody
+//!   shared          readers, if nobody who is none waits ahead
+//!   permits N       permits of the same N while fewer than N hold it
+//! ```
+//!
+//! Every grant and every hand-over draws a new token; a hand-over happens in
+//! the step that makes it possible. The queue is one, whatever the modes, and
+//! nobody overtakes, not even a try: all but readers go one by one, in the order
+//! they came, and readers as soon as only readers are ahead of them. A reserved
+//! lock has no holder and is kept for its first waiter.
 //!
 //! # A request for locks
 //!
 //! ```text
-//!              not allowed, a limit,
+//!              not allowed, a limit, a deadlock,
 //!              or not free and wait 0
 //!   acquire --+-----------------------> Refused
 //!             |
 //!             | all free      +-------+ renew (never shortens)
 //!             +-------------> | Held  |--+
 //!             |               |       |<-+
-//!             | otherwise     +-------+ ---- freed ------------------+
-//!             v                   ^                                  v
-//!          Waiting -- hand-over --+                                Ended
-//!             |                                                      ^
-//!             +-- wait over, release, end of the transaction --------+
+//!             | otherwise     +-------+ ---- its holder goes -------+
+//!             v                   ^                                 v
+//!          Waiting -- hand-over --+                               Ended
+//!             |                                                     ^
+//!             +-- wait over, release, cancel, end of its            |
+//!                 transaction or session, deadlock -----------------+
 //! ```
 //!
-//! *Ended* is forgotten at once, and no edge leads out of it: nothing revives a
-//! grant. A request waits or holds, never both (`Stage` in `table.rs` is one or
-//! the other), and the end of a wait is told by exactly one effect. What else
-//! cannot be:
+//! No edge leads out of *Ended*: nothing revives a grant. It is forgotten at
+//! once, but for the ids of requests that may be asked again (`ended.rs`).
+//! Sessions have a drawing of their own, in `store/sessions.rs`. What cannot be:
 //!
-//! - Two holders of one lock: a lock has room for one.
-//! - A waiter that could be served and is not: every operation ends by serving
-//!   all whom it unblocked, oldest first.
+//! - A request that waits and holds: `Stage` in `request.rs` is one or the
+//!   other, and the end of a wait is told by exactly one effect.
+//! - Two grants of one lock that exclude each other (S1): whoever is to hold a
+//!   lock is asked by `LockSlot::admits` in `locks.rs`.
+//! - Somebody who goes before his turn (F1): whoever waits is asked by
+//!   `LockSlot::is_turn_of`, and whoever comes by
+//!   `LockSlot::is_open_to_new`.
+//! - A waiter that could be served and is not (L1): whatever takes a holder or a
+//!   waiter away says whom that may let through, and every operation ends by
+//!   serving those, oldest first.
+//! - A waiter that is served after its session or transaction has ended: all
+//!   requests of a party end before anybody is served.
+//! - A wait that could never end and goes on (D1): see `deadlock.rs`.
 //! - A grant past its deadline: every operation first lets time pass. (But a
-//!   lock that a checked commit relies on stays until that has
-//!   settled.)
-//! - A token that was given before: there is one counter (`tokens.rs`).
+//!   lock that a checked commit relies on stays until that has settled.)
+//! - A token that was given before (S2): there is one counter (`tokens.rs`).
 //!
 //! # Cost
 //!
 //! Nothing walks over waiters. An operation costs the logarithm of what is
-//! queued for each name it touches, plus the same for each request it serves.
+//! queued for each name it touches, plus the same for each request it ends or
+//! serves. A reader is looked at at most twice for each of its names before it
+//! is served: when nobody is ahead of it any more that excludes it, and when the
+//! lock is not held in another mode any more. All others are looked at only
+//! while they are the first. A search for deadlocks makes a limited number of
+//! steps, and none at all for who holds and awaits nothing else.
 
+mod acquire;
 pub mod check;
+mod deadlock;
+mod ended;
+mod groups;
 pub(crate) mod hash;
 #[cfg(test)]
 mod histories;
+mod locks;
+mod look;
 mod operations;
+mod principals;
 pub mod records;
+mod request;
+mod restore;
+mod sessions;
 mod settling;
+mod slab;
 mod table;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
-use crate::id::{GrantId, TransactionId};
+use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::LockName;
-use crate::store::{Acquire, AcquireError, Granted, Lock, Released, RenewError, Taken, Token};
+use crate::store::{
+    Acquire, AcquireError, Attachment, Cancelled, Cycle, Grant, Granted, Lock, LockEvent,
+    LostGrant, Mode, OpenSession, Party, Principal, ReleaseError, Released, RenewError,
+    SessionError, Taken, Token,
+};
 use crate::time::Time;
 use std::time::Duration;
 
 /// How much a store takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// How many may hold one lock together, readers that wait for it included.
+    /// Default 10 000.
+    pub holders_per_lock: usize,
     /// How many may wait for one lock. Default 100 000.
     pub waiters_per_lock: usize,
+    /// How many grants one principal may hold, those it waits for included;
+    /// transactions are not counted. Default 1 000 000.
+    pub grants_per_principal: usize,
+    /// How many requests of one principal may wait; those of transactions are
+    /// not counted. Default 200 000.
+    pub waiters_per_principal: usize,
+    /// How many sessions one principal may have open. Default 100 000.
+    pub sessions_per_principal: usize,
+    /// How many may watch. Default 1 000.
+    pub watchers: usize,
+    /// How many events are remembered for watchers that are behind. Default
+    /// 16 384.
+    pub events: usize,
+    /// How many ended ids are remembered; beyond it the oldest are forgotten
+    /// before their time. Default 1 000 000.
+    pub ended: usize,
     /// How many ended commits are remembered; beyond it the oldest are
     /// forgotten before their time, and their ids are refused from then on.
     /// Default 1 000 000.
@@ -93,13 +154,16 @@ pub struct Limits {
     pub unwritten: usize,
 }
 
-/// The locks of one space. See the [module](self).
+/// The locks and sessions of one space. See the [module](self).
 #[derive(Debug)]
 pub struct Core {
     limits: Limits,
     table: table::Table,
     tokens: tokens::Tokens,
     settling: settling::Settling,
+    ended: ended::EndedIds,
+    searches: deadlock::Searches,
+    tally: tally::Tally,
 }
 
 /// What the state machine is asked, as data: the methods of [`Core`] by name.
@@ -107,12 +171,26 @@ pub struct Core {
 pub enum Operation {
     /// [`Core::acquire`].
     Acquire(Acquire),
+    /// [`Core::cancel`].
+    Cancel(GrantId, Principal),
+    /// [`Core::abandon`].
+    Abandon(GrantId),
     /// [`Core::renew`].
-    Renew(GrantId, Duration),
+    Renew(GrantId, Principal, Option<Duration>),
     /// [`Core::release`].
-    Release(GrantId),
+    Release(GrantId, Principal),
     /// [`Core::force_release`].
     ForceRelease(LockName),
+    /// [`Core::open_session`].
+    OpenSession(OpenSession),
+    /// [`Core::attach`].
+    Attach(SessionId, Principal),
+    /// [`Core::beat`].
+    Beat(SessionId, Attachment),
+    /// [`Core::detach`].
+    Detach(SessionId, Attachment),
+    /// [`Core::close_session`].
+    CloseSession(SessionId, Principal),
     /// [`Core::end`].
     End(TransactionId),
     /// [`Core::look`].
@@ -126,15 +204,22 @@ pub enum Operation {
 pub enum Answer {
     /// To [`Operation::Acquire`].
     Acquired(Acquired),
+    /// To [`Operation::Cancel`].
+    Cancelled(Result<Cancelled, ReleaseError>),
     /// To [`Operation::Renew`].
-    Renewed(Result<Duration, RenewError>),
+    Renewed(Result<Grant, RenewError>),
     /// To [`Operation::Release`].
-    Released(Released),
+    Released(Result<Released, ReleaseError>),
     /// To [`Operation::ForceRelease`].
-    Taken(Option<Taken>),
+    Taken(Vec<Taken>),
+    /// To [`Operation::Attach`].
+    Attached(Result<AttachedSession, SessionError>),
+    /// To [`Operation::OpenSession`], [`Operation::Beat`] and
+    /// [`Operation::CloseSession`].
+    Session(Result<(), SessionError>),
     /// To [`Operation::Look`].
     Lock(Lock),
-    /// To [`Operation::End`] and [`Operation::Tick`].
+    /// To the others.
     Done,
 }
 
@@ -143,10 +228,22 @@ pub enum Answer {
 pub enum Acquired {
     /// They are held.
     Granted(Granted),
-    /// It waits; an effect of a later operation tells how that ends.
+    /// It waits; an effect of a later operation tells how that ends. If it was
+    /// asked before, both are told.
     Waiting,
     /// Nothing was acquired, and nothing waits.
     Refused(AcquireError),
+}
+
+/// A session that was attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedSession {
+    /// Which connection it is now.
+    pub attachment: Attachment,
+    /// How long it lives after each beat.
+    pub ttl: Duration,
+    /// How long it lives after its connection broke.
+    pub grace: Duration,
 }
 
 /// What whoever drives the state machine has to do after an operation.
@@ -158,93 +255,133 @@ pub enum Effect {
     TimedOut(GrantId),
     /// A wait was ended by its owner: tell it.
     Cancelled(GrantId),
+    /// A wait would never have ended: tell it.
+    Deadlock(GrantId, Cycle),
+    /// This grant of a session was taken away: tell the session.
+    Lost(SessionId, LostGrant),
+    /// This session has ended, or is attached elsewhere: tell the connection it
+    /// was attached to.
+    Unattached(SessionId),
     /// This grant outlives a restart: write it down, or its longer lease,
     /// before telling anybody.
     Keep(CallerGrant),
     /// This grant has ended: strike it out.
     Forget(GrantId),
+    /// This id has ended and may be asked again: write that down.
+    Remember(GrantId),
+    /// This session outlives a restart: write it down before telling anybody.
+    KeepSession(OpenSession),
+    /// This session has ended: strike it out.
+    ForgetSession(SessionId),
     /// Tokens up to this one will be needed: write that down, then say so with
     /// [`Core::reserved`].
     Reserve(Token),
+    /// Something happened that watchers are told.
+    Event(LockEvent),
 }
 
-/// A grant of a caller outside any transaction, as it is written down.
+/// A grant of a caller or of a session, as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerGrant {
     /// Its identity.
     pub id: GrantId,
+    /// Whether that was made from a request id.
+    pub repeatable: bool,
     /// What it covers.
     pub names: Vec<LockName>,
+    /// How.
+    pub mode: Mode,
     /// Its fencing token.
     pub token: Token,
-    /// The longest lease it was given; it begins anew after a restart.
-    pub lease: Duration,
-    /// Its holder, in words.
-    pub label: String,
+    /// The session it hangs on, or the longest lease it was given, which begins
+    /// anew after a restart.
+    pub life: Life,
+    /// Its holder.
+    pub party: Party,
+}
+
+/// What keeps a grant that is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// A session.
+    Session(SessionId),
+    /// A lease.
+    Lease(Duration),
+}
+
+/// What was written down of a space.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// The mark no token has passed.
+    pub high_water: Token,
+    /// The sessions that had not ended.
+    pub sessions: Vec<OpenSession>,
+    /// The grants that had not ended.
+    pub grants: Vec<CallerGrant>,
+    /// The ids that had ended and are remembered, the oldest first, with the
+    /// time at which they had.
+    pub ended: Vec<(Time, GrantId)>,
 }
 
 impl Core {
     /// An empty space that does not outlive the process: no token is ever
     /// reserved.
-    pub fn volatile(limits: Limits) -> Self {
+    pub fn volatile(limits: Limits, now: Time) -> Self {
+        let tokens = tokens::Tokens::volatile();
+        Self::new(limits, tokens, tally::Tally::new(now))
+    }
+
+    fn new(limits: Limits, tokens: tokens::Tokens, tally: tally::Tally) -> Self {
         Self {
             limits,
             table: table::Table::default(),
-            tokens: tokens::Tokens::volatile(),
+            tokens,
             settling: settling::Settling::default(),
+            ended: ended::EndedIds::new(limits.ended),
+            searches: deadlock::Searches::default(),
+            tally,
         }
-    }
-
-    /// The space as it was written down: no token up to `high_water` is given
-    /// again, and every grant in `grants` is held for its full lease from
-    /// `now`. Of two grants of one name the higher token wins; the other is
-    /// forgotten.
-    pub fn restore(
-        limits: Limits,
-        high_water: Token,
-        mut grants: Vec<CallerGrant>,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) -> Self {
-        let mut core = Self {
-            limits,
-            table: table::Table::default(),
-            tokens: tokens::Tokens::restored(high_water),
-            settling: settling::Settling::default(),
-        };
-        grants.sort_by_key(|it| std::cmp::Reverse(it.token));
-        for grant in grants {
-            let id = grant.id;
-            if !core.table.restore(grant, now) {
-                effects.push(Effect::Forget(id));
-            }
-        }
-        core
     }
 
     /// Does one operation at `now`. What has to be done besides answering is
     /// appended to `effects`, in order.
     pub fn apply(&mut self, operation: Operation, now: Time, effects: &mut Vec<Effect>) -> Answer {
+        use Operation as Do;
         match operation {
-            Operation::Acquire(it) => Answer::Acquired(self.acquire(it, now, effects)),
-            Operation::Renew(id, lease) => Answer::Renewed(self.renew(id, lease, now, effects)),
-            Operation::Release(id) => Answer::Released(self.release(id, now, effects)),
-            Operation::ForceRelease(it) => Answer::Taken(self.force_release(&it, now, effects)),
-            Operation::End(transaction) => {
+            Do::Acquire(it) => Answer::Acquired(self.acquire(it, now, effects)),
+            Do::Cancel(id, by) => Answer::Cancelled(self.cancel(id, &by, now, effects)),
+            Do::Renew(id, by, lease) => Answer::Renewed(self.renew(id, &by, lease, now, effects)),
+            Do::Release(id, by) => Answer::Released(self.release(id, &by, now, effects)),
+            Do::ForceRelease(name) => Answer::Taken(self.force_release(&name, now, effects)),
+            Do::OpenSession(it) => Answer::Session(self.open_session(it, now, effects)),
+            Do::Attach(id, by) => Answer::Attached(self.attach(id, &by, now, effects)),
+            Do::Beat(id, attachment) => Answer::Session(self.beat(id, attachment, now, effects)),
+            Do::CloseSession(id, by) => Answer::Session(self.close_session(id, &by, now, effects)),
+            Do::Look(name) => Answer::Lock(self.look(&name, now, effects)),
+            Do::Abandon(id) => {
+                self.abandon(id, now, effects);
+                Answer::Done
+            }
+            Do::Detach(id, attachment) => {
+                self.detach(id, attachment, now, effects);
+                Answer::Done
+            }
+            Do::End(transaction) => {
                 self.end(transaction, now, effects);
                 Answer::Done
             }
-            Operation::Look(name) => Answer::Lock(self.look(&name, now, effects)),
-            Operation::Tick => {
+            Do::Tick => {
                 self.tick(now, effects);
                 Answer::Done
             }
         }
     }
 
-    /// When the next lease or wait runs out: [`Core::tick`] is due then.
+    /// When the next lease, session or wait runs out, or a time that has come
+    /// if a search for deadlocks is not finished: [`Core::tick`] is due then.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.table.next_deadline()
+        let deadlines = self.table.next_deadline().into_iter();
+        deadlines.chain(self.searches.due()).min()
     }
 
     /// The highest token that may be told to anybody: what has been written
@@ -267,7 +404,14 @@ impl Core {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            holders_per_lock: 10_000,
             waiters_per_lock: 100_000,
+            grants_per_principal: 1_000_000,
+            waiters_per_principal: 200_000,
+            sessions_per_principal: 100_000,
+            watchers: 1_000,
+            events: 16_384,
+            ended: 1_000_000,
             records: 1_000_000,
             unwritten: 10_000,
         }

@@ -14,8 +14,14 @@
 //! The grants of transactions live in memory only: a restart ends their
 //! transactions anyway. What has to outlive it is written by one thread, which
 //! takes whatever is there, writes it in one SQLite transaction, and answers
-//! only after that is on the disk: commits, the records of their ids, grants of
-//! callers, and the mark no token may pass ([`core`](crate::core)).
+//! only after that is on the disk: commits, the records of their ids, sessions,
+//! grants of sessions and callers, request ids that have ended, and the mark no
+//! token may pass ([`core`](crate::core)). Of what callers prove themselves with
+//! only the hashes are written, and the key of the space
+//! ([`secret`](crate::secret)), in a directory that is its owner's alone.
+//!
+//! After a restart every session is detached and has its grace, and every grant
+//! of a caller its full lease once more.
 //!
 //! No caller's stack and no executor's thread ever runs SQLite.
 
@@ -28,20 +34,20 @@ mod tests;
 mod writer;
 
 use crate::clock::Clock;
-use crate::core::{Core, Effect, Limits};
-use crate::id::{CommitId, GrantId, TransactionId};
-use crate::name::{Collection, Key, LockName};
-use crate::shell::{Shell, Timer};
+use crate::core::{Core, Limits};
+use crate::id::CommitId;
+use crate::name::{Collection, Key};
+use crate::secret::SpaceKey;
+use crate::shell::{Changes, Shell, Timer, lock_operations};
 use crate::store::{
-    Acquire, AcquireError, Answer, Commit, CommitError, Committed, Granted, Lock, Page, Query,
-    Released, RenewError, Resolved, Store, StoreError, Taken, Versioned,
+    Answer, Commit, CommitError, Committed, Page, Query, Resolved, Store, StoreError, Versioned,
 };
 use crate::time::Time;
 use directory::Directory;
 use readers::Readers;
+use rows::Marks;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use writer::Writer;
 
 /// The database's file within the directory.
@@ -79,6 +85,7 @@ pub struct Embedded {
     readers: Readers,
     writer: Writer,
     shell: Arc<Shell>,
+    key: SpaceKey,
     directory: Directory,
 }
 
@@ -150,16 +157,17 @@ impl Embedded {
         let directory = Directory::lock(directory)?;
         let database = directory.path().join(DATABASE);
         let connection = schema::open_writer(&database, durability)?;
-        let marks = rows::marks(&connection)?;
+        let mut marks = rows::marks(&connection)?;
+        let key = rows::key(&connection)?;
         clock.reach(marks.time);
 
-        let (core, forgotten) = restore(&connection, limits, marks.token, clock.now())?;
+        let core = restore(&connection, limits, &mut marks, clock.now())?;
         let token_limit = core.token_limit();
-        tracing::debug!(token_limit, forgotten, "the store is restored");
+        tracing::debug!(token_limit, "the store is restored");
 
         let (writer, nudge) = writer::queue();
-        let shell = Shell::durable(core, clock, nudge, limits.unwritten);
-        let writer = writer.start(connection, shell.clone(), marks, limits.records)?;
+        let shell = Shell::durable(core, clock, limits, nudge);
+        let writer = writer.start(connection, shell.clone(), marks, limits)?;
         let readers = Readers::start(&database)?;
         let timer = Timer::start(&shell).map_err(OpenError::Thread)?;
         Ok(Self {
@@ -167,6 +175,7 @@ impl Embedded {
             readers,
             writer,
             shell,
+            key,
             directory,
         })
     }
@@ -182,28 +191,30 @@ impl Default for Options {
     }
 }
 
-/// The core as it was written down, with its first tokens reserved; and how
-/// many grants had to be struck out.
+/// The core as it was written down, with its first tokens reserved.
 fn restore(
     connection: &rusqlite::Connection,
     limits: Limits,
-    high_water: u64,
+    marks: &mut Marks,
     now: Time,
-) -> Result<(Core, usize), OpenError> {
-    let mut effects = Vec::new();
-    let grants = rows::grants(connection)?;
-    let mut core = Core::restore(limits, high_water, grants, now, &mut effects);
-    let reservation = core.first_reservation(now);
+) -> Result<Core, OpenError> {
     let transaction = connection.unchecked_transaction()?;
-    rows::set_token(&transaction, reservation)?;
-    for effect in &effects {
-        if let Effect::Forget(id) = effect {
-            rows::forget(&transaction, *id)?;
-        }
+    marks.time = now;
+    writer::sweep_ended(&transaction, marks, usize::MAX, limits.ended)?;
+    let written = rows::written(&transaction)?;
+    let mut effects = Vec::new();
+    let mut core = Core::restore(limits, written, now, &mut effects);
+    let mut changes = Changes::default();
+    for effect in effects {
+        changes.add(effect, now);
     }
+    let reservation = core.first_reservation(now);
+    changes.token = changes.token.max(Some(reservation));
+    rows::write_changes(&transaction, &changes)?;
+    marks.ended += changes.ended.len() as u64;
     transaction.commit()?;
     core.reserved(reservation);
-    Ok((core, effects.len()))
+    Ok(core)
 }
 
 impl Store for Embedded {
@@ -211,33 +222,11 @@ impl Store for Embedded {
         format!("embedded at {}", self.directory.path().display())
     }
 
-    fn now(&self) -> Time {
-        self.shell.now()
+    fn key(&self) -> &SpaceKey {
+        &self.key
     }
 
-    fn acquire(&self, request: Acquire) -> Answer<'_, Result<Granted, AcquireError>> {
-        Box::pin(self.shell.acquire(request))
-    }
-
-    fn renew(&self, grant: GrantId, lease: Duration) -> Answer<'_, Result<Duration, RenewError>> {
-        Box::pin(self.shell.renew(grant, lease))
-    }
-
-    fn release(&self, grant: GrantId) -> Answer<'_, Result<Released, StoreError>> {
-        Box::pin(self.shell.release(grant))
-    }
-
-    fn force_release(
-        &self,
-        name: LockName,
-        reason: String,
-    ) -> Answer<'_, Result<Option<Taken>, StoreError>> {
-        Box::pin(self.shell.force_release(name, reason))
-    }
-
-    fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>> {
-        Box::pin(async move { Ok(self.shell.look(&name)) })
-    }
+    lock_operations!(self => self.shell);
 
     fn get(
         &self,
@@ -263,9 +252,5 @@ impl Store for Embedded {
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
         Box::pin(self.writer.resolve(id))
-    }
-
-    fn end(&self, transaction: TransactionId) {
-        self.shell.end(transaction);
     }
 }

@@ -1,4 +1,4 @@
-//! Identities: of transactions, grants and commits.
+//! Identities: of transactions, sessions, grants and commits.
 
 use crate::time::Time;
 use std::fmt;
@@ -6,6 +6,10 @@ use std::fmt;
 /// Identifies one transaction, for as long as it lasts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionId(u128);
+
+/// Identifies one session, for as long as it lasts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u128);
 
 /// Identifies one grant, and the wait for it: who asks mints it, so an answer
 /// that never arrived can still be cancelled or released.
@@ -26,6 +30,23 @@ impl TransactionId {
     /// A new, random identity (128 bits).
     pub fn mint() -> Self {
         Self(rand::random())
+    }
+}
+
+impl SessionId {
+    /// A new, random identity (128 bits).
+    pub fn mint() -> Self {
+        Self(rand::random())
+    }
+
+    /// The identity as a number, for storage.
+    pub fn to_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The identity that was stored as `number`.
+    pub fn from_u128(number: u128) -> Self {
+        Self(number)
     }
 }
 
@@ -66,6 +87,12 @@ impl CommitId {
 impl fmt::Debug for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tx-{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session-{:032x}", self.0)
     }
 }
 

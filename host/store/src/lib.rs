@@ -6,11 +6,18 @@
 //! commits them together, and the commit is refused if anything it read has
 //! changed or if a guarded write is not covered by a lock it holds *now*.
 //!
+//! Locks are not for transactions alone. A caller outside acquires them under a
+//! lease, or within a *session*, on whose life all of its grants hang; it may ask
+//! again under the same request id and is answered the same; and whoever wants to
+//! know *watches* what happens to them. What such a caller proves itself with is
+//! a [`secret`]: the store keeps only what cannot be turned back into it.
+//!
 //! Read in this order: [`name`] (what may be called how), [`mod@core`] (the
 //! state machine: pure, no I/O, no clock), [`store`] (the contract every store
 //! keeps), [`memory`] and [`embedded`] (the two stores there are, both driven by
-//! `shell.rs`), and [`transaction`] (what a request does with them). The
-//! contract's tests, in `contract.rs`, run against every store.
+//! `shell.rs`), and [`transaction`] (what a request does with them).
+//! [`statistics`] are counted on the way. The contract's tests, in `contract.rs`,
+//! run against every store.
 //!
 //! ```
 //! use lockport_store::{Collection, Key, LockName, Memory, Transaction};
@@ -34,6 +41,9 @@
 
 pub mod id;
 pub mod name;
+pub mod pattern;
+pub mod secret;
+pub mod statistics;
 pub mod time;
 
 pub mod clock;
@@ -51,9 +61,10 @@ pub mod transaction;
 
 pub use clock::Clock;
 pub use embedded::Embedded;
-pub use id::{CommitId, GrantId, TransactionId};
+pub use id::{CommitId, GrantId, SessionId, TransactionId};
 pub use memory::Memory;
 pub use name::{Collection, InvalidName, Key, LockName};
+pub use pattern::LockPattern;
 pub use store::Store;
 pub use time::Time;
 pub use transaction::Transaction;

@@ -8,25 +8,26 @@ use crate::clock::Clock;
 use crate::core::check::Current;
 use crate::core::records::{Forgotten, Outcome, Records};
 use crate::core::{Core, Effect, Limits};
-use crate::id::{CommitId, GrantId, TransactionId};
+use crate::id::CommitId;
 use crate::listing::{Bounds, Filling};
-use crate::name::{Collection, Key, LockName};
-use crate::shell::{Shell, Timer};
+use crate::name::{Collection, Key};
+use crate::secret::SpaceKey;
+use crate::shell::{Shell, Timer, lock_operations};
 use crate::store::{
-    Acquire, AcquireError, Answer, Commit, CommitError, Committed, Granted, Lock, Order, Page,
-    Query, Released, RenewError, Resolved, Store, StoreError, Taken, Versioned, Write,
+    Answer, Commit, CommitError, Committed, Order, Page, Query, Resolved, Store, StoreError,
+    Versioned, Write,
 };
 use crate::time::Time;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 /// A store in memory. Dropping it ends its timer.
 pub struct Memory {
     shell: Arc<Shell>,
     /// Locked within a step of the shell where both are needed.
     data: RwLock<Data>,
+    key: SpaceKey,
     _timer: Timer,
 }
 
@@ -60,7 +61,8 @@ impl Memory {
     ///
     /// As [`Memory::new`].
     pub fn with(limits: Limits, clock: Clock) -> Self {
-        let shell = Shell::volatile(Core::volatile(limits), clock);
+        let core = Core::volatile(limits, clock.now());
+        let shell = Shell::volatile(core, clock, limits);
         let timer = Timer::start(&shell).expect("the operating system gives a thread at start");
         Self {
             shell,
@@ -69,6 +71,7 @@ impl Memory {
                 records: Records::new(limits.records),
                 number: 0,
             }),
+            key: SpaceKey::mint(),
             _timer: timer,
         }
     }
@@ -97,33 +100,11 @@ impl Store for Memory {
         "memory: nothing outlives the process".to_owned()
     }
 
-    fn now(&self) -> Time {
-        self.shell.now()
+    fn key(&self) -> &SpaceKey {
+        &self.key
     }
 
-    fn acquire(&self, request: Acquire) -> Answer<'_, Result<Granted, AcquireError>> {
-        Box::pin(self.shell.acquire(request))
-    }
-
-    fn renew(&self, grant: GrantId, lease: Duration) -> Answer<'_, Result<Duration, RenewError>> {
-        Box::pin(self.shell.renew(grant, lease))
-    }
-
-    fn release(&self, grant: GrantId) -> Answer<'_, Result<Released, StoreError>> {
-        Box::pin(self.shell.release(grant))
-    }
-
-    fn force_release(
-        &self,
-        name: LockName,
-        reason: String,
-    ) -> Answer<'_, Result<Option<Taken>, StoreError>> {
-        Box::pin(self.shell.force_release(name, reason))
-    }
-
-    fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>> {
-        Box::pin(async move { Ok(self.shell.look(&name)) })
-    }
+    lock_operations!(self => self.shell);
 
     fn get(
         &self,
@@ -146,10 +127,6 @@ impl Store for Memory {
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
         Box::pin(async move { Ok(self.shell.step(|_, now, _| self.write().resolve(id, now))) })
-    }
-
-    fn end(&self, transaction: TransactionId) {
-        self.shell.end(transaction);
     }
 }
 

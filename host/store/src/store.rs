@@ -1,19 +1,33 @@
 //! The contract every store keeps.
 //!
-//! A store holds one *space*: locks, state and commit records that change
-//! together. Each operation below is atomic, and all of them are ordered: what
-//! one caller was answered, every later caller sees. Time is the store's own
-//! ([`Time`]); durations that callers hand in are relative.
+//! A store holds one *space*: locks, sessions, state and commit records that
+//! change together. Each operation below is atomic, and all of them are
+//! ordered: what one caller was answered, every later caller sees, after a
+//! restart too. Time is the store's own ([`Time`]); durations that callers hand
+//! in are relative.
 //!
 //! A future that is dropped before it answers leaves nothing behind that its
-//! caller would have to know of: an acquire that was dropped is cancelled, and
-//! a grant that won the race is given back. A commit that was dropped may
-//! still take effect; [`Store::resolve`] tells.
+//! caller would have to know of: an acquire that was dropped is abandoned, a
+//! grant that won the race is given back, and the same id may be asked again. A
+//! commit that was dropped may still take effect; [`Store::resolve`] tells.
 
-use crate::id::{CommitId, GrantId, TransactionId};
+mod locks;
+mod sessions;
+mod state;
+mod watch;
+
+pub use locks::*;
+pub use sessions::*;
+pub use state::*;
+pub use watch::*;
+
+pub use crate::shell::Watch;
+
+use crate::id::{CommitId, GrantId, SessionId, TransactionId};
 use crate::name::{Collection, Key, LockName};
+use crate::secret::SpaceKey;
+use crate::statistics::Statistics;
 use crate::time::Time;
-use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -21,28 +35,17 @@ use std::time::Duration;
 /// What an operation of a store returns: a future that may be sent elsewhere.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// How many names one grant covers at most.
-pub const NAMES_PER_GRANT_MAX: usize = 64;
-
-/// The shortest and the longest lease.
-pub const LEASE_MIN: Duration = Duration::from_millis(100);
-/// See [`LEASE_MIN`].
-pub const LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The lease of a caller that names none.
-pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
-
-/// The longest wait for a lock.
-pub const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
-
-/// How long ended commits are remembered, in store time.
+/// How long ended commits, ended grants of repeatable requests and cancels are
+/// remembered, in store time.
 pub const MEMORY: Duration = Duration::from_secs(10 * 60);
 
 /// A fencing token: greater than that of every earlier grant of the same lock,
-/// over restarts too. Never 0, below 2^53.
+/// over restarts too. Never 0, below 2^53. No two grants of a space have the
+/// same.
 pub type Token = u64;
 
-/// Locks, state and commit records of one space. See the [module](self) for
-/// what holds for all of its operations.
+/// Locks, sessions, state and commit records of one space. See the
+/// [module](self) for what holds for all of its operations.
 pub trait Store: Send + Sync + 'static {
     /// One line for people: what and where, `embedded at data`.
     fn summary(&self) -> String;
@@ -50,36 +53,96 @@ pub trait Store: Send + Sync + 'static {
     /// The store's time. Never goes back.
     fn now(&self) -> Time;
 
+    /// The key under which the space's secrets are made. It lasts as long as
+    /// what the store keeps.
+    fn key(&self) -> &SpaceKey;
+
+    /// Counters of all that happened to locks since the store was opened.
+    fn statistics(&self) -> Statistics;
+
     /// Acquires every name of `request`, all or none, first come first served.
     ///
-    /// Names that `request.holder` holds already, if it is a transaction, are
-    /// not waited for and keep their grant. Any other holder that asks for
-    /// what it holds gets `held`.
+    /// Names that `request.holder` holds already in the same mode, if it is a
+    /// transaction, are not waited for and keep their grant. Any other holder
+    /// that asks for what it holds gets `held`, or `deadlock` if it would wait.
     ///
-    /// A retry with the same [`GrantId`] while the grant or the wait lasts
-    /// is refused as [`AcquireError::Invalid`]; ids are minted anew each time.
+    /// Asked again with the same id by the same principal, for the same names
+    /// in the same mode: while the wait lasts, all are told how it ends; while
+    /// the grant lasts, the answer is the same grant. An id that was cancelled
+    /// or has ended, and is remembered, is refused.
     fn acquire(&self, request: Acquire) -> Answer<'_, Result<Granted, AcquireError>>;
 
-    /// Makes a grant last at least `lease` from now and answers how long it
-    /// lasts. Never shortens, never revives. A grant that is held by a
-    /// transaction without a lease stays so, and [`Duration::MAX`] is the
-    /// answer.
-    fn renew(&self, grant: GrantId, lease: Duration) -> Answer<'_, Result<Duration, RenewError>>;
+    /// Ends the wait of `grant`, or gives back what it was granted; and if the
+    /// store has never seen it, refuses it when it comes. For ids that are made
+    /// from request ids.
+    fn cancel(
+        &self,
+        grant: GrantId,
+        principal: Principal,
+    ) -> Answer<'_, Result<Cancelled, ReleaseError>>;
+
+    /// Makes a grant last at least `lease` from now; without one, the longest
+    /// lease it was given. Never shortens, never revives. A grant that hangs on
+    /// a session or a transaction without a lease stays so.
+    fn renew(
+        &self,
+        grant: GrantId,
+        principal: Principal,
+        lease: Option<Duration>,
+    ) -> Answer<'_, Result<Grant, RenewError>>;
 
     /// Gives a grant back, or ends the wait for it. Idempotent.
-    fn release(&self, grant: GrantId) -> Answer<'_, Result<Released, StoreError>>;
+    fn release(
+        &self,
+        grant: GrantId,
+        principal: Principal,
+    ) -> Answer<'_, Result<Released, ReleaseError>>;
 
-    /// Takes the grant that holds `name` away from its holder, with all its
-    /// names. `None` if the lock is free. The holder's next guarded write is
-    /// refused. `reason` goes to the log.
+    /// Takes every grant that holds `name` away from its holder, with all its
+    /// names. Nothing is answered if the lock is free. A holder's next guarded
+    /// write is refused. `by` and `reason` go to the log.
     fn force_release(
         &self,
         name: LockName,
+        by: Principal,
         reason: String,
-    ) -> Answer<'_, Result<Option<Taken>, StoreError>>;
+    ) -> Answer<'_, Result<Vec<Taken>, StoreError>>;
 
     /// Who holds a lock and who waits for it.
     fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>>;
+
+    /// A page of the locks that are held or waited for.
+    fn locks(&self, query: LockQuery) -> Answer<'_, Result<LockPage, StoreError>>;
+
+    /// Tells what happens to locks from now on, or from a revision on. Events
+    /// may be told before they are on the disk; after a restart there is a gap.
+    /// `Err` says which limit is reached.
+    fn watch(&self, query: WatchQuery) -> Result<Watch, String>;
+
+    /// Opens a session. It is detached, and lives for its grace.
+    fn open_session(&self, request: OpenSession) -> Answer<'_, Result<(), SessionError>>;
+
+    /// Attaches a session to a connection; it lives for its time to live from
+    /// now. An earlier connection is told that it is attached elsewhere.
+    fn attach(
+        &self,
+        session: SessionId,
+        principal: Principal,
+    ) -> Answer<'_, Result<Attached, SessionError>>;
+
+    /// Keeps a session alive for its time to live from now.
+    fn beat(&self, session: SessionId, attachment: Attachment) -> Result<(), SessionError>;
+
+    /// Says that the connection broke: the session lives for its grace from
+    /// now. Nothing happens if it is attached elsewhere or has ended.
+    fn detach(&self, session: SessionId, attachment: Attachment);
+
+    /// Ends a session: its grants are released and its waits end. Idempotent.
+    fn close_session(
+        &self,
+        session: SessionId,
+        principal: Principal,
+    ) -> Answer<'_, Result<(), SessionError>>;
 
     /// The value of a key as of the latest commit, or `None`.
     fn get(
@@ -114,282 +177,6 @@ pub trait Store: Send + Sync + 'static {
     /// waits end. Never blocks; idempotent. What is released is free within
     /// 10 ms while the store answers.
     fn end(&self, transaction: TransactionId);
-}
-
-/// Who asks for locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Holder {
-    /// A transaction: gets views of what it holds, and its grants end with it.
-    Transaction(TransactionId),
-    /// A caller outside, on its own. Its grants always have a lease.
-    Caller,
-}
-
-/// What to acquire.
-#[derive(Clone, Debug)]
-pub struct Acquire {
-    /// Minted by the caller.
-    pub id: GrantId,
-    /// 1 to [`NAMES_PER_GRANT_MAX`] names. Repeated names count once.
-    pub names: Vec<LockName>,
-    /// Who asks.
-    pub holder: Holder,
-    /// How long the grant lasts unless renewed. `None`, for a transaction
-    /// only, means until the transaction ends.
-    pub lease: Option<Duration>,
-    /// How long to wait; zero means do not wait.
-    pub wait: Duration,
-    /// Who it is, in words for an operator; at most
-    /// [`LABEL_BYTES_MAX`] bytes.
-    pub label: String,
-}
-
-/// The longest [`Acquire::label`], in bytes.
-pub const LABEL_BYTES_MAX: usize = 256;
-
-/// Locks that are held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
-    /// The token of each name asked for, in the order of the request without
-    /// repetitions. Names that were held already keep their token.
-    pub tokens: Vec<(LockName, Token)>,
-    /// The names that are newly held under the grant's id; empty if the
-    /// transaction held all of them, and then there is no grant of that id.
-    pub acquired: Vec<LockName>,
-}
-
-/// Why nothing was acquired.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AcquireError {
-    /// Somebody else holds one of the locks or is ahead in its queue, and the
-    /// request does not wait.
-    #[error("`{0}` is held by somebody else")]
-    Held(LockName),
-    /// The wait ran out.
-    #[error("the locks were not free within the wait")]
-    TimedOut,
-    /// The wait was ended by [`Store::release`] or [`Store::end`].
-    #[error("the wait was given up")]
-    Cancelled,
-    /// The request is not allowed.
-    #[error("{0}")]
-    Invalid(String),
-    /// A limit is reached, named in the text.
-    #[error("{0}")]
-    Quota(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a grant was not renewed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenewError {
-    /// The grant has ended, or never was.
-    #[error("the grant is not held any more")]
-    Lost,
-    /// The lease is not allowed.
-    #[error("{0}")]
-    Invalid(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What a release found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Released {
-    /// The grant was held, or waited for, and is no more.
-    Released,
-    /// It had ended before, or never was.
-    Already,
-}
-
-/// What a forced release took away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// The grant's names.
-    pub names: Vec<LockName>,
-    /// Its fencing token.
-    pub token: Token,
-    /// Its holder's label.
-    pub label: String,
-}
-
-/// A lock, for people to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lock {
-    /// Its holder, if it is held.
-    pub holder: Option<LockHolder>,
-    /// The labels of those who wait, in the order they are served; at most
-    /// 100 of them.
-    pub waiters: Vec<String>,
-    /// How many wait.
-    pub waiting: usize,
-}
-
-/// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockHolder {
-    /// The fencing token.
-    pub token: Token,
-    /// In words for an operator.
-    pub label: String,
-    /// How long for; `None` means until its transaction ends.
-    pub remaining: Option<Duration>,
-    /// How long it has held it.
-    pub held_for: Duration,
-}
-
-/// A value and the number of the commit that wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versioned {
-    /// The value.
-    pub value: Bytes,
-    /// Commit numbers begin at 1; a key that is absent has version 0.
-    pub version: u64,
-}
-
-/// What to list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    /// Only keys that begin with this; may be empty.
-    pub prefix: String,
-    /// Only keys behind this one in the order asked for.
-    pub after: Option<String>,
-    /// Which end to begin at.
-    pub order: Order,
-    /// How many at most; 1 to [`LIST_LIMIT_MAX`].
-    pub limit: usize,
-}
-
-/// The most entries one page holds. A store takes a greater limit for this
-/// one, and zero for 1.
-pub const LIST_LIMIT_MAX: usize = 1000;
-
-/// The most bytes of keys and values one page holds, unless its first entry
-/// alone is larger. A page that ends here has [`Page::more`] set.
-pub const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// The order of a listing, by key, byte by byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Smallest key first.
-    Ascending,
-    /// Greatest key first.
-    Descending,
-}
-
-/// A page of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The entries, in the order asked for.
-    pub entries: Vec<(Key, Versioned)>,
-    /// Whether there is more behind the last of them.
-    pub more: bool,
-    /// The collection's change number: the number of the last commit that
-    /// wrote to the collection; 0 if none has.
-    pub change: u64,
-}
-
-/// What a transaction wants to apply.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// Minted when it is sent.
-    pub id: CommitId,
-    /// Whose guards count.
-    pub transaction: TransactionId,
-    /// Every grant the transaction acquired and has not given back. If one of
-    /// them has ended, the commit is fenced.
-    pub guards: Vec<Guarding>,
-    /// The keys read and the version each had; 0 for absent.
-    pub reads: Vec<(Collection, Key, u64)>,
-    /// The collections listed and the change number each had.
-    pub ranges: Vec<(Collection, u64)>,
-    /// What to write. No key twice.
-    pub writes: Vec<Write>,
-}
-
-/// A grant that a commit relies on. Its names travel with it, because a store
-/// need not remember what an ended grant covered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarding {
-    /// Which grant.
-    pub grant: GrantId,
-    /// The names that were acquired under it.
-    pub names: Vec<LockName>,
-}
-
-/// One key's new value.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// Where.
-    pub collection: Collection,
-    /// Which key.
-    pub key: Key,
-    /// The value; `None` removes the key.
-    pub value: Option<Bytes>,
-    /// The lock that must be held, if the collection is guarded.
-    pub guard: Option<LockName>,
-    /// Whether the transaction read the key as absent: a new key may be
-    /// written if its lock is free.
-    pub absence_read: bool,
-}
-
-/// A commit that was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The commit's number: greater than that of every earlier commit of the
-    /// store. It is the version of what was written.
-    pub number: u64,
-}
-
-/// Why a commit was refused. Except after [`StoreError::Unavailable`], nothing
-/// was changed, and the transaction's grants are still held.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommitError {
-    /// Something that was read is no longer current.
-    #[error("`{key}` of `{collection}` has changed since it was read")]
-    Conflict {
-        /// The collection's name.
-        collection: String,
-        /// The key, or `*` for a range.
-        key: String,
-    },
-    /// A guarded key was written without its lock.
-    #[error("the lock `{name}` was never acquired")]
-    Unguarded {
-        /// The lock that is missing.
-        name: LockName,
-    },
-    /// A lock of the transaction was lost.
-    #[error("the lock `{name}` was lost; its current token is {current}")]
-    Fenced {
-        /// The lock that was lost.
-        name: LockName,
-        /// The token last granted for it; 0 if the store no longer knows.
-        current: Token,
-    },
-    /// [`Store::resolve`] recorded the id as aborted before.
-    #[error("the commit was given up before it arrived")]
-    Aborted,
-    /// The id is older than [`MEMORY`].
-    #[error("the commit is too old")]
-    TooOld,
-    /// The store failed. After `Unavailable` the outcome is unknown.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolved {
-    /// It was applied.
-    Committed(Committed),
-    /// It was not, and never will be.
-    Aborted,
-    /// Its id is older than [`MEMORY`]: nobody knows any more.
-    Forgotten,
 }
 
 /// Why a store did not do what it was asked.

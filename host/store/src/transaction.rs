@@ -53,8 +53,8 @@ pub use scope::{Nested, Scope};
 use crate::id::{CommitId, GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{
-    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder,
-    LABEL_BYTES_MAX, Resolved, Store, StoreError, Write,
+    Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Mode, Party,
+    Principal, Resolved, Store, StoreError, Write,
 };
 use guard::Grant;
 use overlay::Overlay;
@@ -100,7 +100,7 @@ pub struct Transaction {
     id: TransactionId,
     store: Arc<dyn Store>,
     limits: Limits,
-    label: String,
+    party: Party,
     root: Arc<ScopeState>,
     inner: Mutex<Inner>,
 }
@@ -128,14 +128,14 @@ enum Phase {
 
 impl Transaction {
     /// Begins a transaction. `label` is shown to operators as the holder of
-    /// its locks; what is longer than [`LABEL_BYTES_MAX`] is cut.
-    pub fn begin(store: Arc<dyn Store>, limits: Limits, mut label: String) -> Arc<Self> {
-        label.truncate(label.floor_char_boundary(LABEL_BYTES_MAX));
+    /// its locks; what is longer than
+    /// [`LABEL_BYTES_MAX`](crate::store::LABEL_BYTES_MAX) is cut.
+    pub fn begin(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
         Arc::new(Self {
             id: TransactionId::mint(),
             store,
             limits,
-            label,
+            party: Party::node(&label),
             root: Arc::new(ScopeState::root()),
             inner: Mutex::new(Inner {
                 phase: Phase::Open,
@@ -315,11 +315,13 @@ impl Transaction {
         let id = GrantId::mint();
         let request = Acquire {
             id,
+            repeatable: false,
             names,
+            mode: Mode::Exclusive,
             holder: Holder::Transaction(self.id),
             lease,
             wait,
-            label: self.label.clone(),
+            party: self.party.clone(),
         };
         match self.store.acquire(request).await {
             Ok(granted) => Ok((id, granted)),
@@ -363,7 +365,7 @@ impl Transaction {
         if matches!(self.lock().phase, Phase::Ended) {
             // It may have come after everything else was given back.
             self.store.end(self.id);
-        } else if let Err(error) = self.store.release(id).await {
+        } else if let Err(error) = self.store.release(id, Principal::node()).await {
             tracing::debug!(%error, "a grant that came too late is given back with the rest");
         }
     }

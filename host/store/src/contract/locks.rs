@@ -2,7 +2,7 @@
 //! tested there; here it is seen through the store, with those who wait.
 
 use super::*;
-use crate::store::{LEASE_MIN, Released, RenewError, Taken};
+use crate::store::{Grant, Lock, LockHolder, LockWaiter, RenewError, Taken};
 
 contract!(
     Narrow:
@@ -24,8 +24,8 @@ contract!(
     the_end_of_a_transaction_frees_its_locks,
     a_forced_release_is_told_to_nobody_but_shows,
     a_lock_shows_its_holder_and_its_waiters,
-    what_is_not_allowed_is_refused,
-    a_lock_takes_so_many_waiters,
+    a_grant_says_since_when_and_how_long_it_was_waited_for,
+    what_happens_is_counted,
 );
 
 fn transaction() -> TransactionId {
@@ -42,7 +42,7 @@ async fn a_lock_is_held_until_it_is_released(world: Arc<World>) {
         let names: Vec<_> = granted.tokens.iter().map(|it| it.0.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(world.holder("a").await, Some(granted.tokens[0].1));
-        let release = || world.store.release(request.id);
+        let release = || world.release(&request);
         assert_eq!(release().await, Ok(Released::Released));
         assert_eq!(world.holder("a").await, None);
         // A second one harms nobody.
@@ -51,7 +51,7 @@ async fn a_lock_is_held_until_it_is_released(world: Arc<World>) {
         assert!(token > granted.tokens[0].1);
         assert_eq!(release().await, Ok(Released::Already));
         assert_eq!(world.holder("a").await, Some(token));
-        world.store.release(next.id).await.unwrap();
+        world.release(&next).await.unwrap();
     }
 }
 
@@ -76,7 +76,7 @@ async fn a_wait_ends_with_a_hand_over_in_the_order_of_arrival(world: Arc<World>)
         queued.push(world.queue(request).await);
     }
     for (request, next) in requests.into_iter().zip(queued) {
-        world.store.release(holder.id).await.unwrap();
+        world.release(&holder).await.unwrap();
         let granted = next.await.unwrap();
         assert!(granted.tokens[0].1 > token);
         token = granted.tokens[0].1;
@@ -93,17 +93,14 @@ async fn a_wait_ends_when_it_runs_out(world: Arc<World>) {
     assert!(poll_once(&mut queued).await.is_none());
     world.clock.advance(Duration::from_micros(1));
     assert_eq!(queued.await, Err(AcquireError::TimedOut));
-    assert_eq!(world.store.release(request.id).await, Ok(Released::Already));
+    assert_eq!(world.release(&request).await, Ok(Released::Already));
 }
 
 async fn a_wait_ends_when_it_is_released(world: Arc<World>) {
     world.hold(&of(transaction(), &["a"])).await;
     let request = waiting(SECOND, of(transaction(), &["a"]));
     let queued = world.queue(&request).await;
-    assert_eq!(
-        world.store.release(request.id).await,
-        Ok(Released::Released)
-    );
+    assert_eq!(world.release(&request).await, Ok(Released::Released));
     assert_eq!(queued.await, Err(AcquireError::Cancelled));
 }
 
@@ -125,7 +122,7 @@ async fn a_wait_that_nobody_awaits_any_more_is_cancelled(world: Arc<World>) {
         // Whom it kept away is let through.
         let next = of(transaction(), &["b"]);
         world.hold(&next).await;
-        world.store.release(next.id).await.unwrap();
+        world.release(&next).await.unwrap();
     }
 }
 
@@ -135,7 +132,7 @@ async fn a_grant_that_nobody_awaited_is_given_back(world: Arc<World>) {
         world.hold(&holder).await;
         let queued = world.queue(&waiting(SECOND, request)).await;
         // It wins the race, and its answer is dropped unread.
-        world.store.release(holder.id).await.unwrap();
+        world.release(&holder).await.unwrap();
         drop(queued);
         assert_eq!(world.holder("a").await, None);
     }
@@ -153,10 +150,10 @@ async fn all_names_are_acquired_or_none(world: Arc<World>) {
     let mut both = world
         .queue(&waiting(SECOND, of(transaction(), &["a", "b"])))
         .await;
-    world.store.release(one.id).await.unwrap();
+    world.release(&one).await.unwrap();
     assert!(poll_once(&mut both).await.is_none());
     assert_eq!(world.holder("a").await, None, "kept for it, not held");
-    world.store.release(two.id).await.unwrap();
+    world.release(&two).await.unwrap();
     let granted = both.await.unwrap();
     assert_eq!(granted.acquired.len(), 2);
     assert_eq!(world.holder("a").await, world.holder("b").await);
@@ -173,7 +170,7 @@ async fn nobody_overtakes_a_waiter(world: Arc<World>) {
     let mut behind = world
         .queue(&waiting(SECOND, of(transaction(), &["b"])))
         .await;
-    world.store.release(holder.id).await.unwrap();
+    world.release(&holder).await.unwrap();
     assert!(both.await.is_ok());
     assert!(poll_once(&mut behind).await.is_none());
 }
@@ -186,7 +183,7 @@ async fn a_transaction_gets_views_of_what_it_holds(world: Arc<World>) {
     let granted = world.hold(&view).await;
     assert_eq!(granted.tokens, [(name("a"), token)]);
     assert_eq!(granted.acquired, []);
-    assert_eq!(world.store.release(view.id).await, Ok(Released::Already));
+    assert_eq!(world.release(&view).await, Ok(Released::Already));
 
     let both = world.hold(&of(own, &["b", "a"])).await;
     assert_eq!(both.acquired, [name("b")]);
@@ -213,31 +210,40 @@ async fn a_lease_runs_out_and_the_next_is_served(world: Arc<World>) {
         assert!(poll_once(&mut queued).await.is_none());
         world.clock.advance(Duration::from_micros(1));
         assert!(queued.await.unwrap().tokens[0].1 > token);
-        let renewal = world.store.renew(holder.id, SECOND).await;
+        let renewal = renew(&world, &holder, SECOND).await;
         assert_eq!(renewal, Err(RenewError::Lost), "never revives");
-        assert_eq!(world.store.release(holder.id).await, Ok(Released::Already));
-        world.store.release(next.id).await.unwrap();
+        assert_eq!(world.release(&holder).await, Ok(Released::Already));
+        world.release(&next).await.unwrap();
     }
 }
 
 async fn a_renewed_grant_lasts(world: Arc<World>) {
     let holder = of_caller(&["a"]);
-    world.hold(&holder).await;
-    let renew = |lease| world.store.renew(holder.id, lease);
-    assert_eq!(renew(SECOND).await, Ok(10 * SECOND), "never shortens");
-    assert_eq!(renew(20 * SECOND).await, Ok(20 * SECOND));
+    let token = world.hold(&holder).await.tokens[0].1;
+    let since = world.store.now();
+    let remaining = async |lease| renew(&world, &holder, lease).await.unwrap().remaining;
+    assert_eq!(remaining(SECOND).await, Some(10 * SECOND), "never shortens");
+    assert_eq!(remaining(20 * SECOND).await, Some(20 * SECOND));
     world.clock.advance(19 * SECOND);
-    assert!(world.holder("a").await.is_some());
-    assert!(matches!(
-        renew(LEASE_MIN / 2).await,
-        Err(RenewError::Invalid(_))
-    ));
+    assert_eq!(remaining(SECOND).await, Some(SECOND), "the longer of both");
+    // Without a lease it is the longest it was given.
+    let principal = holder.party.principal.clone();
+    let renewed = world.store.renew(holder.id, principal, None).await.unwrap();
+    let expected = Grant {
+        names: holder.names.clone(),
+        mode: Mode::Exclusive,
+        token,
+        since,
+        remaining: Some(20 * SECOND),
+        party: holder.party.clone(),
+    };
+    assert_eq!(renewed, expected);
 
     let unleased = of(transaction(), &["b"]);
     world.hold(&unleased).await;
-    let renewal = world.store.renew(unleased.id, SECOND).await;
-    assert_eq!(renewal, Ok(Duration::MAX));
-    let unknown = world.store.renew(GrantId::mint(), SECOND).await;
+    let renewal = renew(&world, &unleased, SECOND).await;
+    assert_eq!(renewal.unwrap().remaining, None);
+    let unknown = renew(&world, &of_caller(&["b"]), SECOND).await;
     assert_eq!(unknown, Err(RenewError::Lost));
 }
 
@@ -256,80 +262,101 @@ async fn the_end_of_a_transaction_frees_its_locks(world: Arc<World>) {
 async fn a_forced_release_is_told_to_nobody_but_shows(world: Arc<World>) {
     for holder in [of(transaction(), &["a", "b"]), of_caller(&["a", "b"])] {
         let token = world.hold(&holder).await.tokens[0].1;
-        let force = || world.store.force_release(name("b"), "a test".to_owned());
+        let operator = Principal::new("an operator");
+        let force = async || {
+            let taken = (world.store).force_release(name("b"), operator.clone(), "why".to_owned());
+            taken.await
+        };
         let taken = Taken {
             names: holder.names.clone(),
             token,
-            label: holder.label.clone(),
+            party: holder.party.clone(),
         };
-        assert_eq!(force().await, Ok(Some(taken)));
+        assert_eq!(force().await, Ok(vec![taken]));
         assert_eq!(world.holder("a").await, None);
-        assert_eq!(force().await, Ok(None));
-        let renewal = world.store.renew(holder.id, SECOND).await;
+        assert_eq!(force().await, Ok(vec![]));
+        let renewal = renew(&world, &holder, SECOND).await;
         assert_eq!(renewal, Err(RenewError::Lost));
     }
 }
 
 async fn a_lock_shows_its_holder_and_its_waiters(world: Arc<World>) {
     let idle = world.store.lock(name("a")).await.unwrap();
-    assert_eq!((idle.holder, idle.waiting), (None, 0));
-    let token = world.hold(&of_caller(&["a"])).await.tokens[0].1;
-    let _queued = world
-        .queue(&waiting(SECOND, of(transaction(), &["a"])))
-        .await;
-    world.clock.advance(SECOND / 2);
-    let lock = world.store.lock(name("a")).await.unwrap();
-    let holder = lock.holder.unwrap();
-    assert_eq!((holder.token, &*holder.label), (token, "a caller"));
-    assert_eq!(holder.remaining, Some(10 * SECOND - SECOND / 2));
-    assert_eq!(holder.held_for, SECOND / 2);
-    assert_eq!(
-        (lock.waiters, lock.waiting),
-        (vec!["a transaction".to_owned()], 1)
-    );
-}
-
-async fn what_is_not_allowed_is_refused(world: Arc<World>) {
-    let good = of(transaction(), &["a"]);
-    let many = (0..65).map(|it| name(&it.to_string())).collect();
-    for wrong in [
-        Acquire {
-            names: vec![],
-            ..good.clone()
-        },
-        Acquire {
-            names: many,
-            ..good.clone()
-        },
-        Acquire {
+    let nobody = Lock {
+        name: name("a"),
+        mode: None,
+        holders: vec![],
+        holding: 0,
+        waiters: vec![],
+        waiting: 0,
+    };
+    assert_eq!(idle, nobody);
+    let request = of_caller(&["a"]);
+    let granted = world.hold(&request).await;
+    let waiter = waiting(SECOND, of(transaction(), &["a"]));
+    let _queued = world.queue(&waiter).await;
+    world.clock.advance(SECOND / 4);
+    let expected = Lock {
+        mode: Some(Mode::Exclusive),
+        holders: vec![LockHolder {
+            grant: request.id,
+            token: granted.tokens[0].1,
+            party: request.party,
             holder: Holder::Caller,
-            ..good.clone()
-        },
-        Acquire {
-            lease: Some(NO_WAIT),
-            ..good.clone()
-        },
-    ] {
-        let refusal = world.refusal(&wrong).await;
-        assert!(matches!(refusal, AcquireError::Invalid(_)), "{refusal:?}");
-    }
-    world.hold(&good).await;
-    let again = world.refusal(&good).await;
-    assert!(matches!(again, AcquireError::Invalid(_)), "{again:?}");
+            since: granted.since,
+            remaining: Some(10 * SECOND - SECOND / 4),
+            held_for: SECOND / 4,
+        }],
+        holding: 1,
+        waiters: vec![LockWaiter {
+            party: waiter.party,
+            mode: Mode::Exclusive,
+            waited: SECOND / 4,
+            remaining: SECOND * 3 / 4,
+        }],
+        waiting: 1,
+        ..nobody
+    };
+    assert_eq!(world.store.lock(name("a")).await, Ok(expected));
 }
 
-async fn a_lock_takes_so_many_waiters(world: Arc<World>) {
-    world.hold(&of(transaction(), &["a"])).await;
-    let mut queued = Vec::new();
-    for _ in 0..LIMITS.waiters_per_lock {
-        queued.push(
-            world
-                .queue(&waiting(SECOND, of(transaction(), &["a"])))
-                .await,
-        );
-    }
-    let refusal = world
-        .refusal(&waiting(SECOND, of(transaction(), &["a"])))
-        .await;
-    assert!(matches!(refusal, AcquireError::Quota(_)), "{refusal:?}");
+async fn a_grant_says_since_when_and_how_long_it_was_waited_for(world: Arc<World>) {
+    let holder = of_caller(&["a"]);
+    let at_once = world.hold(&holder).await;
+    assert_eq!(
+        (at_once.since, at_once.waited),
+        (world.store.now(), NO_WAIT)
+    );
+    assert_eq!(at_once.remaining, Some(10 * SECOND));
+    let next = waiting(5 * SECOND, of(transaction(), &["a"]));
+    let queued = world.queue(&next).await;
+    world.clock.advance(SECOND);
+    world.release(&holder).await.unwrap();
+    let waited = queued.await.unwrap();
+    assert_eq!((waited.since, waited.waited), (world.store.now(), SECOND));
+    assert_eq!(waited.remaining, None);
+}
+
+async fn what_happens_is_counted(world: Arc<World>) {
+    let holder = of_caller(&["a"]);
+    world.hold(&holder).await;
+    world.refusal(&of_caller(&["a"])).await;
+    let next = waiting(SECOND, of(transaction(), &["a"]));
+    let queued = world.queue(&next).await;
+    let now = world.store.statistics();
+    assert_eq!((now.held, now.waiting, now.granted), (1, 1, 1));
+    assert_eq!((now.contended, now.refused), (2, 1));
+    world.clock.advance(SECOND / 2);
+    world.release(&holder).await.unwrap();
+    queued.await.unwrap();
+    let now = world.store.statistics();
+    assert_eq!((now.held, now.waiting, now.granted), (1, 0, 2));
+    assert_eq!((now.released, now.hold.count()), (1, 1));
+    assert_eq!(now.wait.sum, SECOND / 2);
+}
+
+async fn renew(world: &World, request: &Acquire, lease: Duration) -> Result<Grant, RenewError> {
+    let principal = request.party.principal.clone();
+    let renewal = world.store.renew(request.id, principal, Some(lease));
+    renewal.await
 }

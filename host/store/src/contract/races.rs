@@ -1,14 +1,17 @@
 //! What every store promises when many do things at once, with real threads.
 
 use super::*;
-use crate::store::{LEASE_MIN, WAIT_MAX};
+use crate::store::{Cancelled, LEASE_MIN, WAIT_MAX};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 contract!(
     Real:
     no_update_under_a_lock_is_lost,
     no_update_without_a_lock_is_lost,
+    a_hand_over_and_a_release_never_both_win,
     a_hand_over_and_a_cancel_never_both_win,
+    a_request_that_many_ask_at_once_is_one_grant,
+    a_session_that_ends_and_a_hand_over_to_it_leave_nothing,
     what_runs_out_does_so_without_anybody_asking,
 );
 
@@ -102,7 +105,7 @@ async fn no_update_without_a_lock_is_lost(world: Arc<World>) {
     assert_eq!(counter(&world, &open()).await.1, applied);
 }
 
-async fn a_hand_over_and_a_cancel_never_both_win(world: Arc<World>) {
+async fn a_hand_over_and_a_release_never_both_win(world: Arc<World>) {
     for round in 0..2_000 {
         let holder = of(TransactionId::mint(), &["a"]);
         world.hold(&holder).await;
@@ -122,11 +125,11 @@ async fn a_hand_over_and_a_cancel_never_both_win(world: Arc<World>) {
         // Whenever it comes, before or after the waiter is queued.
         let release = tokio::spawn({
             let world = world.clone();
-            async move { world.store.release(holder.id).await }
+            async move { world.release(&holder).await }
         });
         let cancel = tokio::spawn({
-            let (world, id) = (world.clone(), waiter.id);
-            async move { world.store.release(id).await }
+            let (world, waiter) = (world.clone(), waiter.clone());
+            async move { world.release(&waiter).await }
         });
         if round % 2 == 0 {
             queued.abort();
@@ -135,9 +138,102 @@ async fn a_hand_over_and_a_cancel_never_both_win(world: Arc<World>) {
         cancel.await.unwrap().unwrap();
         if let Ok(Ok(_)) = queued.await {
             // Granted; the cancel may have come before it asked.
-            world.store.release(waiter.id).await.unwrap();
+            world.release(&waiter).await.unwrap();
         }
         let lock = world.store.lock(name("a")).await.unwrap();
-        assert_eq!((lock.holder, lock.waiting), (None, 0), "round {round}");
+        assert_eq!((lock.holding, lock.waiting), (0, 0), "round {round}");
+    }
+}
+
+async fn a_hand_over_and_a_cancel_never_both_win(world: Arc<World>) {
+    // Adversarial L10: its caller hears of a grant or of a cancel, and in the
+    // end nobody has the lock, whoever came first.
+    for round in 0..1_000 {
+        let holder = of(TransactionId::mint(), &["a"]);
+        world.hold(&holder).await;
+        let waiter = repeatable(waiting(60 * SECOND, of_caller(&["a"])));
+        let queued = tokio::spawn({
+            let (world, waiter) = (world.clone(), waiter.clone());
+            async move { world.store.acquire(waiter).await }
+        });
+        let release = tokio::spawn({
+            let world = world.clone();
+            async move { world.release(&holder).await }
+        });
+        let cancel = tokio::spawn({
+            let (world, waiter) = (world.clone(), waiter.clone());
+            let principal = waiter.party.principal;
+            async move { world.store.cancel(waiter.id, principal).await }
+        });
+        release.await.unwrap().unwrap();
+        match (cancel.await.unwrap().unwrap(), queued.await.unwrap()) {
+            (Cancelled::Granted, Ok(_) | Err(AcquireError::Lost))
+            | (Cancelled::Cancelled, Err(AcquireError::Cancelled)) => {}
+            both => panic!("round {round}: {both:?}"),
+        }
+        let lock = world.store.lock(name("a")).await.unwrap();
+        assert_eq!((lock.holding, lock.waiting), (0, 0), "round {round}");
+        assert!(world.store.acquire(waiter).await.is_err());
+    }
+}
+
+async fn a_request_that_many_ask_at_once_is_one_grant(world: Arc<World>) {
+    // Adversarial L7, at once; and some of them go away.
+    for round in 0..20 {
+        let holder = of_caller(&["a"]);
+        if round % 2 == 0 {
+            world.hold(&holder).await;
+        }
+        let before = world.store.statistics().granted;
+        let request = repeatable(waiting(60 * SECOND, of_caller(&["a"])));
+        let asking: Vec<_> = (0..100)
+            .map(|_| {
+                let (world, request) = (world.clone(), request.clone());
+                tokio::spawn(async move { world.store.acquire(request).await })
+            })
+            .collect();
+        for asking in asking.iter().skip(1).step_by(3) {
+            asking.abort();
+        }
+        world.release(&holder).await.unwrap();
+        let mut tokens = Vec::new();
+        for (number, asking) in asking.into_iter().enumerate() {
+            match asking.await {
+                Ok(granted) => tokens.push(granted.unwrap().tokens[0].1),
+                Err(gone) => assert!(gone.is_cancelled() && number % 3 == 1),
+            }
+        }
+        assert!(tokens.len() >= 66);
+        tokens.dedup();
+        assert_eq!(tokens.len(), 1, "round {round}");
+        assert_eq!(world.store.statistics().granted, before + 1);
+        assert_eq!(world.holder("a").await, Some(tokens[0]));
+        world.release(&request).await.unwrap();
+    }
+}
+
+async fn a_session_that_ends_and_a_hand_over_to_it_leave_nothing(world: Arc<World>) {
+    for round in 0..300 {
+        let holder = of(TransactionId::mint(), &["a"]);
+        world.hold(&holder).await;
+        let (session, _attached) = world.attached().await;
+        let waiter = waiting(60 * SECOND, of_session(session, &["a"]));
+        let queued = tokio::spawn({
+            let world = world.clone();
+            async move { world.store.acquire(waiter).await }
+        });
+        let release = tokio::spawn({
+            let world = world.clone();
+            async move { world.release(&holder).await }
+        });
+        let close = world.store.close_session(session, caller().principal);
+        close.await.unwrap();
+        release.await.unwrap().unwrap();
+        match queued.await.unwrap() {
+            Ok(_) | Err(AcquireError::Cancelled | AcquireError::NoSession) => {}
+            error => panic!("round {round}: {error:?}"),
+        }
+        let lock = world.store.lock(name("a")).await.unwrap();
+        assert_eq!((lock.holding, lock.waiting), (0, 0), "round {round}");
     }
 }

@@ -151,11 +151,11 @@ async fn a_guarded_write_needs_its_lock(world: Arc<World>) {
     world.hold(&caller).await;
     let answer = refused(nobody, vec![guarding(&other)]).await;
     assert_eq!(answer, Err(unguarded("order/1")));
-    world.store.release(caller.id).await.unwrap();
+    world.release(&caller).await.unwrap();
     // Its own, but given back before the commit.
     let own = of(nobody, &["order/1"]);
     world.hold(&own).await;
-    world.store.release(own.id).await.unwrap();
+    world.release(&own).await.unwrap();
     let answer = refused(nobody, vec![guarding(&other)]).await;
     assert_eq!(answer, Err(unguarded("order/1")));
 
@@ -186,7 +186,7 @@ async fn a_lost_guard_fences_the_whole_commit(world: Arc<World>) {
         Err(fenced("order/1", current))
     );
     // Having it again is not having had it all along.
-    world.store.release(next.id).await.unwrap();
+    world.release(&next).await.unwrap();
     let again = of(own, &["order/1"]);
     let current = world.hold(&again).await.tokens[0].1;
     assert_eq!(
@@ -200,7 +200,7 @@ async fn a_lost_guard_fences_the_whole_commit(world: Arc<World>) {
     world.hold(&taken).await;
     let force = world
         .store
-        .force_release(name("order/2"), "a test".to_owned());
+        .force_release(name("order/2"), Principal::node(), "a test".to_owned());
     force.await.unwrap();
     let mut commit = world.commit_of(other);
     commit.guards.push(guarding(&taken));
@@ -228,7 +228,7 @@ async fn a_lost_guard_is_told_before_a_conflict(world: Arc<World>) {
     world.hold(&lock).await;
     let force = world
         .store
-        .force_release(name("order/1"), "a test".to_owned());
+        .force_release(name("order/1"), Principal::node(), "a test".to_owned());
     force.await.unwrap();
     let mut commit = world.commit_of(own);
     commit.guards.push(guarding(&lock));
@@ -253,7 +253,7 @@ async fn a_new_key_needs_no_lock_if_nobody_has_it(world: Arc<World>) {
         ))
         .await;
     assert_eq!(world.apply(creating("1")).await, Err(unguarded("order/1")));
-    world.store.release(blocker.id).await.unwrap();
+    world.release(&blocker).await.unwrap();
     assert!(ahead.await.is_ok());
     assert_eq!(world.apply(creating("1")).await, Err(unguarded("order/1")));
 

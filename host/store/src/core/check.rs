@@ -1,11 +1,10 @@
 //! Whether a transaction may be applied.
 
 use super::settling::in_between;
-use super::table::{Stage, Standing};
 use super::{Core, Effect};
 use crate::id::TransactionId;
 use crate::name::LockName;
-use crate::store::{Commit, CommitError, Holder, Token, Write};
+use crate::store::{Commit, CommitError, Holder, Mode, Token, Write};
 use crate::time::Time;
 
 /// What a store has now of what a commit names, each list in the commit's own
@@ -32,7 +31,12 @@ impl Core {
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Result<(), CommitError> {
-        self.tick(now, effects);
+        self.pass(now, effects);
+        let checked = self.check_all(commit, current);
+        checked.inspect_err(|error| self.tally.refuse_commit(error))
+    }
+
+    fn check_all(&self, commit: &Commit, current: &Current) -> Result<(), CommitError> {
         self.check_guards(commit)?;
         check_versions(commit, current)?;
         let covered = commit.writes.iter().zip(&current.writes);
@@ -48,9 +52,10 @@ impl Core {
     fn check_guards(&self, commit: &Commit) -> Result<(), CommitError> {
         let transaction = Holder::Transaction(commit.transaction);
         for guard in &commit.guards {
-            let held = self.table.get(guard.grant).is_some_and(|it| {
-                it.holder == transaction && matches!(it.stage, Stage::Held { .. })
-            });
+            let held = self
+                .table
+                .get(guard.grant)
+                .is_some_and(|it| self.table.holder(it) == transaction && it.is_held());
             if held {
                 continue;
             }
@@ -77,24 +82,27 @@ impl Core {
         write: &Write,
         version: u64,
     ) -> Result<(), CommitError> {
-        match self.table.standing(name, Holder::Transaction(transaction)) {
-            Standing::Own(_) => Ok(()),
-            Standing::Free if write.absence_read && version == 0 => Ok(()),
-            Standing::Taken { .. } if write.absence_read && self.is_settling(name) => {
-                Err(in_between(write))
-            }
-            Standing::Free | Standing::Taken { .. } => {
+        let Some(lock) = self.table.locks.get(name) else {
+            // Nobody holds it, nobody waits.
+            return if write.absence_read && version == 0 {
+                Ok(())
+            } else {
                 Err(CommitError::Unguarded { name: name.clone() })
-            }
+            };
+        };
+        let own = self.table.groups.transaction(transaction);
+        match own.and_then(|it| self.table.own(lock, it)) {
+            Some((Mode::Exclusive, _)) => Ok(()),
+            None if write.absence_read && self.is_settling(name) => Err(in_between(write)),
+            Some(_) | None => Err(CommitError::Unguarded { name: name.clone() }),
         }
     }
 
-    /// The token of who holds `name`; 0 if nobody does.
+    /// The token of who has held `name` for the longest; 0 if nobody holds it.
     fn current_token(&self, name: &LockName) -> Token {
-        match self.table.holder(name).map(|(_, it)| &it.stage) {
-            Some(Stage::Held { token, .. }) => *token,
-            _ => 0,
-        }
+        let lock = self.table.locks.get(name);
+        let holder = lock.and_then(|it| it.holders.iter().next());
+        holder.map_or(0, |it| self.table.requests[it].token())
     }
 }
 

@@ -1,285 +1,363 @@
-//! What can be done to locks. Each operation first lets time pass, then does
-//! its own, and ends by serving whom it unblocked.
+//! What can be done to grants and waits. Each operation first lets time pass,
+//! then does its own, and ends by serving whom it unblocked.
 
-use super::table::{Arrival, Entry, Stage, Standing};
-use super::{Acquired, CallerGrant, Core, Effect};
+use super::acquire::validate_lease;
+use super::groups::Group;
+use super::request::{NEVER, Request, Stage};
+use super::slab::At;
+use super::table::{Overdue, Woken};
+use super::{CallerGrant, Core, Effect, Life};
 use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{
-    Acquire, AcquireError, Granted, Holder, LABEL_BYTES_MAX, LEASE_MAX, LEASE_MIN, Lock,
-    LockHolder, NAMES_PER_GRANT_MAX, Released, RenewError, Taken, Token, WAIT_MAX,
+    Cancelled, Cycle, EventKind, Grant, Holder, LostGrant, Principal, ReleaseError, Released,
+    RenewError, Taken, Token,
 };
 use crate::time::Time;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How many waiters [`Core::look`] names.
-const WAITERS_SHOWN: usize = 100;
+/// How a request ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Whoever has it said so.
+    GivenBack,
+    /// Whoever asked has gone, and heard nothing.
+    Abandoned,
+    /// Its transaction or session was closed.
+    Closed,
+    /// Its lease or its wait is over.
+    RanOut,
+    /// Its session's time is over.
+    SessionRanOut,
+    /// An operator takes the grant away.
+    Forced,
+    /// The wait would never end.
+    Deadlock(Cycle),
+}
 
 impl Core {
-    /// Acquires every name, all or none, or queues for what is not free.
-    pub fn acquire(&mut self, request: Acquire, now: Time, effects: &mut Vec<Effect>) -> Acquired {
-        self.tick(now, effects);
-        self.try_acquire(request, now, effects)
-            .unwrap_or_else(Acquired::Refused)
-    }
-
-    fn try_acquire(
-        &mut self,
-        mut request: Acquire,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Acquired, AcquireError> {
-        validate(&request)?;
-        let names = without_repetitions(std::mem::take(&mut request.names))?;
-        if self.table.contains(request.id) {
-            let text = "the grant's id is in use".to_owned();
-            return Err(AcquireError::Invalid(text));
-        }
-        let mut asked = Vec::with_capacity(names.len());
-        let mut blocked = None;
-        let mut longest = 0;
-        for name in names {
-            let own = match self.table.standing(&name, request.holder) {
-                Standing::Own(token) => Some(token),
-                Standing::Free => None,
-                Standing::Taken { waiting } => {
-                    blocked.get_or_insert_with(|| name.clone());
-                    longest = longest.max(waiting);
-                    None
-                }
-            };
-            asked.push((name, own));
-        }
-        match blocked {
-            None => Ok(Acquired::Granted(self.hold(request, asked, now, effects))),
-            Some(name) if request.wait.is_zero() => Err(AcquireError::Held(name)),
-            Some(_) if longest >= self.limits.waiters_per_lock => {
-                Err(AcquireError::Quota(format!(
-                    "a lock takes at most {} waiters",
-                    self.limits.waiters_per_lock
-                )))
-            }
-            Some(_) => {
-                let until = now + request.wait;
-                let stage = Stage::Waiting { until, asked };
-                let Acquire {
-                    id,
-                    holder,
-                    lease,
-                    label,
-                    ..
-                } = request;
-                self.table.insert(id, holder, label, lease, stage);
-                Ok(Acquired::Waiting)
-            }
-        }
-    }
-
-    /// Gives a request what it asked for and nobody else has.
-    fn hold(
-        &mut self,
-        request: Acquire,
-        asked: Vec<(LockName, Option<Token>)>,
-        now: Time,
-        effects: &mut Vec<Effect>,
-    ) -> Granted {
-        let free = asked.iter().filter(|(_, own)| own.is_none());
-        let acquired: Vec<_> = free.map(|(name, _)| name.clone()).collect();
-        if acquired.is_empty() {
-            let own = |(name, own): (LockName, Option<Token>)| Some((name, own?));
-            return Granted {
-                tokens: asked.into_iter().filter_map(own).collect(),
-                acquired,
-            };
-        }
-        let token = self.next_token(now, effects);
-        let stage = Stage::Held {
-            names: acquired.clone(),
-            token,
-            since: now,
-            until: request.lease.map(|it| now + it),
-        };
-        let Acquire {
-            id,
-            holder,
-            lease,
-            label,
-            ..
-        } = request;
-        self.table.insert(id, holder, label, lease, stage);
-        self.keep(id, effects);
-        let tokens = asked
-            .into_iter()
-            .map(|(name, own)| (name, own.unwrap_or(token)))
-            .collect();
-        Granted { tokens, acquired }
-    }
-
-    /// Makes a grant last at least `lease` from now; answers how long it does.
+    /// Makes a grant last at least `lease` from now, or the longest lease it
+    /// was given.
     pub fn renew(
         &mut self,
         id: GrantId,
-        lease: Duration,
+        principal: &Principal,
+        lease: Option<Duration>,
         now: Time,
         effects: &mut Vec<Effect>,
-    ) -> Result<Duration, RenewError> {
-        self.tick(now, effects);
-        validate_lease(lease).map_err(RenewError::Invalid)?;
-        let Some(entry) = self.table.get(id) else {
-            return Err(RenewError::Lost);
-        };
-        let Stage::Held { until, .. } = &entry.stage else {
+    ) -> Result<Grant, RenewError> {
+        self.pass(now, effects);
+        lease.map_or(Ok(()), validate_lease)?;
+        let renewed = self.prolong(id, principal, lease, now, effects);
+        if renewed == Err(RenewError::Lost) {
+            self.tally.statistics.lost += 1;
+        }
+        renewed
+    }
+
+    fn prolong(
+        &mut self,
+        id: GrantId,
+        principal: &Principal,
+        lease: Option<Duration>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Grant, RenewError> {
+        let at = self.table.find(id).ok_or(RenewError::Lost)?;
+        let request = &self.table.requests[at];
+        if !self.is_of(request, principal) {
+            return Err(RenewError::NotHolder);
+        }
+        let Stage::Held {
+            token,
+            since,
+            until,
+        } = request.stage
+        else {
             return Err(RenewError::Lost);
         };
         // Its transaction is being committed, which is its end.
-        if self.settling.has(entry.holder) {
+        if self.settling.has(self.table.holder(request)) {
             return Err(RenewError::Lost);
         }
-        let Some(until) = *until else {
-            return Ok(Duration::MAX);
-        };
-        let until = until.max(now + lease);
-        if self.table.prolong(id, until, lease) {
-            self.keep(id, effects);
+        if let Some(lease) = lease.or(request.lease)
+            && until != NEVER
+        {
+            let longer = self.table.prolong(at, until.max(now + lease), lease);
+            if longer {
+                self.keep(at, effects);
+            }
         }
-        Ok(until.since(now))
+        let request = &self.table.requests[at];
+        let of_session = || self.session_remaining(request, now);
+        Ok(Grant {
+            names: self.table.names(request),
+            mode: request.mode,
+            token,
+            since,
+            remaining: request.remaining(now).or_else(of_session),
+            party: self.table.party(request),
+        })
     }
 
     /// Ends a grant, or the wait for it.
-    pub fn release(&mut self, id: GrantId, now: Time, effects: &mut Vec<Effect>) -> Released {
-        self.tick(now, effects);
-        if !self.table.contains(id) {
-            return Released::Already;
+    pub fn release(
+        &mut self,
+        id: GrantId,
+        principal: &Principal,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Released, ReleaseError> {
+        self.pass(now, effects);
+        let Some(at) = self.table.find(id) else {
+            return Ok(Released::Already);
+        };
+        if !self.is_of(&self.table.requests[at], principal) {
+            return Err(ReleaseError::NotHolder);
         }
-        if let Some(entry) = self.finish(id, Effect::Cancelled, effects) {
-            self.hand_over(entry.touched(), now, effects);
-        }
-        Released::Released
+        self.end_one(at, End::GivenBack, now, effects);
+        Ok(Released::Released)
     }
 
-    /// Takes the grant that holds `name`, with all its names, from its holder.
+    /// Ends a grant, or the wait for it; or refuses an id that was never seen
+    /// when it comes.
+    pub fn cancel(
+        &mut self,
+        id: GrantId,
+        principal: &Principal,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Cancelled, ReleaseError> {
+        self.pass(now, effects);
+        let Some(at) = self.table.find(id) else {
+            let known = self.ended.get(id, now);
+            return Ok(known.map_or_else(
+                || {
+                    self.remember(id, Cancelled::Cancelled, now, effects);
+                    Cancelled::Cancelled
+                },
+                super::ended::Ended::to_cancel,
+            ));
+        };
+        let request = &self.table.requests[at];
+        if !self.is_of(request, principal) {
+            return Err(ReleaseError::NotHolder);
+        }
+        let found = if request.is_held() {
+            Cancelled::Granted
+        } else {
+            Cancelled::Cancelled
+        };
+        self.end_one(at, End::GivenBack, now, effects);
+        Ok(found)
+    }
+
+    /// Ends a grant that nobody heard of, or the wait for it: the same id may
+    /// be asked again.
+    pub fn abandon(&mut self, id: GrantId, now: Time, effects: &mut Vec<Effect>) {
+        self.pass(now, effects);
+        if let Some(at) = self.table.find(id) {
+            self.end_one(at, End::Abandoned, now, effects);
+        }
+    }
+
+    /// Takes every grant that holds `name`, with all its names, from its holder.
     pub fn force_release(
         &mut self,
         name: &LockName,
         now: Time,
         effects: &mut Vec<Effect>,
-    ) -> Option<Taken> {
-        self.tick(now, effects);
-        let (id, entry) = self.table.holder(name)?;
-        let Stage::Held { names, token, .. } = &entry.stage else {
-            return None;
+    ) -> Vec<Taken> {
+        self.pass(now, effects);
+        let Some(lock) = self.table.locks.get(name) else {
+            return Vec::new();
         };
-        let taken = Taken {
-            names: names.clone(),
-            token: *token,
-            label: entry.label.clone(),
-        };
-        if let Some(entry) = self.finish(id, Effect::Cancelled, effects) {
-            self.hand_over(entry.touched(), now, effects);
+        let holders: Vec<_> = lock.holders.iter().collect();
+        let mut woken = Woken::new();
+        let mut taken = Vec::with_capacity(holders.len());
+        for at in holders {
+            let request = &self.table.requests[at];
+            taken.push(Taken {
+                names: self.table.names(request),
+                token: request.token(),
+                party: self.table.party(request),
+            });
+            self.finish(at, End::Forced, now, &mut woken, effects);
         }
-        Some(taken)
+        self.hand_over(woken, now, effects);
+        taken
     }
 
     /// Ends every grant and every wait of a transaction.
     pub fn end(&mut self, transaction: TransactionId, now: Time, effects: &mut Vec<Effect>) {
-        self.tick(now, effects);
-        let mut ended = Vec::new();
-        for id in self.table.of_transaction(transaction) {
-            ended.extend(self.finish(id, Effect::Cancelled, effects));
+        self.pass(now, effects);
+        if let Some(group) = self.table.groups.transaction(transaction) {
+            let mut woken = Woken::new();
+            self.end_group(group, || End::Closed, now, &mut woken, effects);
+            self.hand_over(woken, now, effects);
         }
-        self.hand_over(ended.iter().flat_map(Entry::touched), now, effects);
     }
 
-    /// A lock, for people to look at.
-    pub fn look(&mut self, name: &LockName, now: Time, effects: &mut Vec<Effect>) -> Lock {
-        self.tick(now, effects);
-        let holder = self.table.holder(name).and_then(|(_, entry)| {
-            let Stage::Held {
-                token,
-                since,
-                until,
-                ..
-            } = &entry.stage
-            else {
-                return None;
-            };
-            Some(LockHolder {
-                token: *token,
-                label: entry.label.clone(),
-                remaining: until.map(|it| it.since(now)),
-                held_for: now.since(*since),
-            })
-        });
-        let queue = self.table.queue(name);
-        Lock {
-            holder,
-            waiting: queue.len(),
-            waiters: queue
-                .take(WAITERS_SHOWN)
-                .map(|it| it.label.clone())
-                .collect(),
+    /// Ends every request of a group, in the order they arrived.
+    pub(super) fn end_group(
+        &mut self,
+        group: At<Group>,
+        end: fn() -> End,
+        now: Time,
+        woken: &mut Woken,
+        effects: &mut Vec<Effect>,
+    ) {
+        let members: Vec<_> = self.table.members_at(group).collect();
+        for at in members {
+            self.finish(at, end(), now, woken, effects);
         }
+    }
+
+    /// Lets time pass, and goes on with a search for deadlocks that is not
+    /// finished.
+    pub fn tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.pass(now, effects);
+        self.search_on(now, effects);
     }
 
     /// Lets time pass: what has run out by `now` ends, in the order in which it
     /// ran out, and each end serves whom it unblocks before the next.
-    pub fn tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some(id) = self.table.overdue(now) {
-            if let Some(entry) = self.finish(id, Effect::TimedOut, effects) {
-                self.hand_over(entry.touched(), now, effects);
+    pub(super) fn pass(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        while let Some(what) = self.table.overdue(now) {
+            match what {
+                Overdue::Request(at) => self.end_one(at, End::RanOut, now, effects),
+                Overdue::Session(at) => self.end_session(at, || End::SessionRanOut, now, effects),
             }
         }
     }
 
-    /// Takes a request out of the table. If it waited, `told` is what it is
-    /// told; if it was written down, it is struck out. `None`: a commit keeps
-    /// it, and it ends when that has settled.
-    fn finish(
+    pub(super) fn end_one(
         &mut self,
-        id: GrantId,
-        told: fn(GrantId) -> Effect,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Entry> {
-        let entry = self.table.get(id)?;
-        let is_held = matches!(entry.stage, Stage::Held { .. });
-        if is_held && self.settling.doom(entry.holder, id) {
-            return None;
-        }
-        let entry = self.table.remove(id)?;
-        match (&entry.stage, entry.holder) {
-            (Stage::Waiting { .. }, _) => effects.push(told(id)),
-            (Stage::Held { .. }, Holder::Caller) => effects.push(Effect::Forget(id)),
-            (Stage::Held { .. }, Holder::Transaction(_)) => {}
-        }
-        Some(entry)
-    }
-
-    /// Serves, oldest first, every waiter that can be served now that something
-    /// in the queues of `touched` has changed.
-    ///
-    /// Only the first of a queue can be. Serving it makes another the first,
-    /// which may belong to the same transaction and so be served as well; it
-    /// arrived later, so the order holds.
-    fn hand_over<'a>(
-        &mut self,
-        touched: impl Iterator<Item = &'a LockName>,
+        at: At<Request>,
+        end: End,
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
-        let mut candidates: BTreeSet<(Arrival, GrantId)> =
-            touched.filter_map(|it| self.table.first(it)).collect();
-        while let Some((_, id)) = candidates.pop_first() {
-            if !self.table.is_servable(id) {
+        let mut woken = Woken::new();
+        self.finish(at, end, now, &mut woken, effects);
+        self.hand_over(woken, now, effects);
+    }
+
+    /// Takes a request out of the table, and says what has to be said of that.
+    /// But a grant that a commit keeps ends when that has settled.
+    pub(super) fn finish(
+        &mut self,
+        at: At<Request>,
+        end: End,
+        now: Time,
+        woken: &mut Woken,
+        effects: &mut Vec<Effect>,
+    ) {
+        let request = &self.table.requests[at];
+        let id = request.id;
+        let holder = self.table.holder(request);
+        match request.stage {
+            Stage::Held { since, .. } => {
+                if self.settling.doom(holder, id) {
+                    return;
+                }
+                self.tell_end_of_grant(at, &end, now.since(since), now, effects);
+            }
+            Stage::Waiting { .. } => self.tell_end_of_wait(at, end, now, effects),
+        }
+        self.searches.forget(self.table.requests[at].arrival);
+        self.table.remove(at, woken);
+    }
+
+    fn tell_end_of_grant(
+        &mut self,
+        at: At<Request>,
+        end: &End,
+        held: Duration,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let request = &self.table.requests[at];
+        let (id, repeatable) = (request.id, request.repeatable);
+        let holder = self.table.holder(request);
+        let kind = match end {
+            End::RanOut | End::SessionRanOut => EventKind::Expired,
+            End::Forced => EventKind::Forced,
+            End::GivenBack | End::Abandoned | End::Closed | End::Deadlock(_) => EventKind::Released,
+        };
+        self.tally.end_grant(kind, held);
+        if !matches!(holder, Holder::Transaction(_)) {
+            effects.push(Effect::Forget(id));
+        }
+        if repeatable && !matches!(end, End::Abandoned) {
+            self.remember(id, Cancelled::Granted, now, effects);
+        }
+        if let (Holder::Session(session), End::Forced) = (holder, end) {
+            let request = &self.table.requests[at];
+            let token = request.token();
+            let names = self.table.names(request);
+            effects.push(Effect::Lost(session, LostGrant { token, names }));
+        }
+        self.tell(at, kind, now, effects);
+    }
+
+    fn tell_end_of_wait(
+        &mut self,
+        at: At<Request>,
+        end: End,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let request = &self.table.requests[at];
+        let (id, repeatable) = (request.id, request.repeatable);
+        let statistics = &mut self.tally.statistics;
+        statistics.waiting -= 1;
+        let is_remembered = repeatable && matches!(end, End::GivenBack);
+        effects.push(match end {
+            End::RanOut => {
+                statistics.timed_out += 1;
+                Effect::TimedOut(id)
+            }
+            End::Deadlock(cycle) => {
+                statistics.deadlocks += 1;
+                Effect::Deadlock(id, cycle)
+            }
+            End::GivenBack | End::Abandoned | End::Closed | End::SessionRanOut | End::Forced => {
+                statistics.cancelled += 1;
+                Effect::Cancelled(id)
+            }
+        });
+        if is_remembered {
+            self.remember(id, Cancelled::Cancelled, now, effects);
+        }
+        self.tell(at, EventKind::Left, now, effects);
+    }
+
+    /// Serves, oldest first, every waiter that can be served now.
+    ///
+    /// Serving one may wake others, which arrived later (or belong to the same
+    /// transaction and so are served as well), so the order holds.
+    pub(super) fn hand_over(&mut self, mut woken: Woken, now: Time, effects: &mut Vec<Effect>) {
+        while let Some((_, at)) = woken.pop_first() {
+            if !self.table.is_servable(at) {
                 continue;
             }
+            self.searches.forget(self.table.requests[at].arrival);
             let token = self.next_token(now, effects);
-            let Some(granted) = self.table.serve(id, token, now) else {
-                continue;
-            };
-            let names = granted.tokens.iter().map(|(name, _)| name);
-            candidates.extend(names.filter_map(|it| self.table.first(it)));
-            self.keep(id, effects);
+            // What its transaction has come to hold meanwhile needs no grant.
+            let needs_grant = !self.table.has_all(at);
+            if !needs_grant {
+                self.tell(at, EventKind::Left, now, effects);
+            }
+            let granted = self.table.serve(at, token, now, &mut woken);
+            self.tally.statistics.waiting -= 1;
+            self.tally.statistics.wait.record(granted.waited);
+            let id = self.table.requests[at].id;
+            if needs_grant {
+                self.granted(at, now, effects);
+            } else {
+                self.table.remove(at, &mut woken);
+            }
             effects.push(Effect::Granted(id, granted));
         }
     }
@@ -290,69 +368,22 @@ impl Core {
         token
     }
 
-    /// Has a caller's grant written down.
-    fn keep(&self, id: GrantId, effects: &mut Vec<Effect>) {
-        if let Some(entry) = self.table.get(id)
-            && let (Holder::Caller, Some(lease)) = (entry.holder, entry.lease)
-            && let Stage::Held { names, token, .. } = &entry.stage
-        {
-            effects.push(Effect::Keep(CallerGrant {
-                id,
-                names: names.clone(),
-                token: *token,
-                lease,
-                label: entry.label.clone(),
-            }));
-        }
+    /// Asks for a grant of a caller or a session to be written down.
+    pub(super) fn keep(&self, at: At<Request>, effects: &mut Vec<Effect>) {
+        let request = &self.table.requests[at];
+        let life = match (self.table.holder(request), request.lease) {
+            (Holder::Session(session), _) => Life::Session(session),
+            (Holder::Caller, Some(lease)) => Life::Lease(lease),
+            (Holder::Caller, None) | (Holder::Transaction(_), _) => return,
+        };
+        effects.push(Effect::Keep(CallerGrant {
+            id: request.id,
+            repeatable: request.repeatable,
+            names: self.table.names(request),
+            mode: request.mode,
+            token: request.token(),
+            life,
+            party: self.table.party(request),
+        }));
     }
-}
-
-/// Whether a request is allowed, but for its names.
-fn validate(request: &Acquire) -> Result<(), AcquireError> {
-    let invalid = |text: String| Err(AcquireError::Invalid(text));
-    if request.label.len() > LABEL_BYTES_MAX {
-        return invalid(format!("a label has at most {LABEL_BYTES_MAX} bytes"));
-    }
-    if request.wait > WAIT_MAX {
-        return invalid(format!("a wait is at most {} s", WAIT_MAX.as_secs()));
-    }
-    match (request.lease, request.holder) {
-        (Some(lease), _) => validate_lease(lease).map_err(AcquireError::Invalid),
-        (None, Holder::Transaction(_)) => Ok(()),
-        (None, Holder::Caller) => invalid("a caller's grant needs a lease".to_owned()),
-    }
-}
-
-/// The names asked for, each once, in the order they were asked for.
-fn without_repetitions(names: Vec<LockName>) -> Result<Vec<LockName>, AcquireError> {
-    let invalid = |text: String| Err(AcquireError::Invalid(text));
-    // By far the most requests are of one name.
-    if names.len() == 1 {
-        return Ok(names);
-    }
-    let mut once = Vec::new();
-    let mut seen = BTreeSet::new();
-    for name in &names {
-        if seen.insert(name) {
-            once.push(name.clone());
-        }
-        if once.len() > NAMES_PER_GRANT_MAX {
-            return invalid(format!("a grant has at most {NAMES_PER_GRANT_MAX} names"));
-        }
-    }
-    if once.is_empty() {
-        return invalid("a grant has at least one name".to_owned());
-    }
-    Ok(once)
-}
-
-fn validate_lease(lease: Duration) -> Result<(), String> {
-    if (LEASE_MIN..=LEASE_MAX).contains(&lease) {
-        return Ok(());
-    }
-    Err(format!(
-        "a lease lasts {} ms to {} h",
-        LEASE_MIN.as_millis(),
-        LEASE_MAX.as_secs() / 3600
-    ))
 }

@@ -22,13 +22,16 @@
 
 use super::check::Current;
 use super::hash::IdMap;
-use super::table::{Stage, Standing};
+use super::operations::End;
+use super::request::Request;
+use super::slab::At;
 use super::{Core, Effect};
 use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
-use crate::store::{Commit, CommitError, Holder, Write};
+use crate::store::{Acquire, Commit, CommitError, Holder, Mode, Party, Write};
 use crate::time::Time;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The transactions whose commits settle.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ impl Settling {
     pub(super) fn has(&self, holder: Holder) -> bool {
         match holder {
             Holder::Transaction(transaction) => self.0.contains_key(&transaction),
-            Holder::Caller => false,
+            Holder::Session(_) | Holder::Caller => false,
         }
     }
 
@@ -75,8 +78,8 @@ impl Core {
     ) -> Result<(), CommitError> {
         self.check(commit, current, now, effects)?;
         let reserved = self.reserve(commit, now, effects);
-        for id in self.table.of_transaction(commit.transaction) {
-            self.table.suspend(id);
+        for at in self.grants_of(commit.transaction) {
+            self.table.suspend(at);
         }
         let kept = Kept {
             reserved,
@@ -98,13 +101,23 @@ impl Core {
         let Some(kept) = self.settling.0.remove(&transaction) else {
             return;
         };
-        for id in self.table.of_transaction(transaction) {
-            self.table.resume(id);
+        for at in self.grants_of(transaction) {
+            self.table.resume(at);
         }
         for id in kept.doomed.into_iter().chain(kept.reserved) {
-            self.release(id, now, effects);
+            if let Some(at) = self.table.find(id) {
+                self.end_one(at, End::GivenBack, now, effects);
+            }
         }
-        self.tick(now, effects);
+        self.pass(now, effects);
+    }
+
+    fn grants_of(&self, transaction: TransactionId) -> Vec<At<Request>> {
+        let group = self.table.groups.transaction(transaction);
+        let members = group.into_iter().flat_map(|it| self.table.members_at(it));
+        members
+            .filter(|it| self.table.requests[*it].is_held())
+            .collect()
     }
 
     /// Takes the free locks that guard the commit's new keys.
@@ -114,32 +127,36 @@ impl Core {
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Option<GrantId> {
-        let holder = Holder::Transaction(commit.transaction);
         let guards = commit.writes.iter().filter_map(|it| it.guard.as_ref());
         let free: BTreeSet<&LockName> = guards
-            .filter(|it| self.table.standing(it, holder) == Standing::Free)
+            .filter(|it| self.table.locks.find(it).is_none())
             .collect();
         if free.is_empty() {
             return None;
         }
-        let names = free.into_iter().cloned().collect();
         let id = GrantId::of_commit(commit.id);
-        let stage = Stage::Held {
-            names,
-            token: self.next_token(now, effects),
-            since: now,
-            until: None,
+        let request = Acquire {
+            id,
+            repeatable: false,
+            names: Vec::new(),
+            mode: Mode::Exclusive,
+            holder: Holder::Transaction(commit.transaction),
+            lease: None,
+            wait: Duration::ZERO,
+            party: Party::node("a commit that creates what it guards"),
         };
-        let label = "a commit that creates what it guards".to_owned();
-        self.table.insert(id, holder, label, None, stage);
+        let names = free.into_iter().cloned().collect();
+        self.hold(request, names, Vec::new(), now, effects);
         Some(id)
     }
 
     /// Whether the lock of a write is kept by another commit that settles: it
     /// will be free in a moment, with other data.
     pub(super) fn is_settling(&self, name: &LockName) -> bool {
-        let holder = self.table.holder(name);
-        holder.is_some_and(|(_, it)| self.settling.has(it.holder))
+        let lock = self.table.locks.get(name);
+        let holder = lock.and_then(|it| it.holders.only());
+        let holder = holder.map(|it| self.table.holder(&self.table.requests[it]));
+        holder.is_some_and(|it| self.settling.has(it))
     }
 }
 

@@ -1,397 +1,304 @@
 //! Who holds and who waits, and the indices that find them: by identity, by
-//! lock, by transaction, by deadline. Every change goes through here, so that
-//! the indices agree.
+//! lock, by transaction, session and owner, by deadline. Every change of a
+//! request goes through here, so that the indices agree.
 
-use super::CallerGrant;
+mod deadlines;
+mod stages;
+
+use deadlines::Due;
+pub(super) use deadlines::Overdue;
+
+use super::groups::{Chain, Group, Groups, Kind};
 use super::hash::IdMap;
-use crate::id::{GrantId, TransactionId};
+use super::locks::{LockSlot, Locks};
+use super::principals::Principals;
+use super::request::{Arrival, Links, LockList, Request, Stage, View, Views};
+use super::slab::{At, Slab};
+use crate::id::GrantId;
 use crate::name::LockName;
-use crate::store::{Granted, Holder, Token};
+use crate::store::{Acquire, Holder, Mode, Party, Token};
 use crate::time::Time;
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
-
-/// The order in which requests arrived: the place in every queue.
-pub(super) type Arrival = u64;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every live request, and the indices over them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: IdMap<GrantId, Entry>,
-    locks: HashMap<LockName, LockEntry>,
-    transactions: IdMap<TransactionId, BTreeMap<Arrival, GrantId>>,
-    deadlines: BTreeMap<(Time, Deadline, Arrival), GrantId>,
+    pub(super) requests: Slab<Request>,
+    ids: IdMap<GrantId, At<Request>>,
+    pub(super) locks: Locks,
+    pub(super) groups: Groups,
+    pub(super) principals: Principals,
+    deadlines: BTreeMap<(Time, Due), Overdue>,
     arrivals: Arrival,
+    /// How often it was looked whether a waiter can be served.
+    #[cfg(test)]
+    pub(super) examined: std::cell::Cell<u64>,
+    /// How many steps searches for deadlocks have made.
+    #[cfg(test)]
+    pub(super) searched: std::cell::Cell<u64>,
 }
 
-/// A request that waits or is held.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) arrival: Arrival,
-    pub(super) holder: Holder,
-    pub(super) label: String,
-    pub(super) lease: Option<Duration>,
-    pub(super) stage: Stage,
-}
-
-/// Where in its life a request is.
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// It waits until then.
-    Waiting {
-        until: Time,
-        /// Every name it asked for. Those its transaction held already have
-        /// their token and are not queued for.
-        asked: Vec<(LockName, Option<Token>)>,
-    },
-    /// It holds these names.
-    Held {
-        names: Vec<LockName>,
-        token: Token,
-        since: Time,
-        /// `None`: until its transaction ends.
-        until: Option<Time>,
-    },
-}
-
-/// What runs out. At the same moment leases do so before waits, so that a lock
-/// that becomes free just in time is still handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Deadline {
-    Lease,
-    Wait,
-}
-
-/// One lock that is not idle.
-#[derive(Debug, Default)]
-struct LockEntry {
-    holder: Option<GrantId>,
-    queue: BTreeMap<Arrival, GrantId>,
-}
-
-/// How a lock stands to somebody who asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Nobody holds it, nobody waits.
-    Free,
-    /// The asking transaction holds it already.
-    Own(Token),
-    /// Somebody holds it or waits for it; so many wait.
-    Taken { waiting: usize },
-}
+/// Waiters that may be able to go now, in the order they arrived.
+pub(super) type Woken = BTreeSet<(Arrival, At<Request>)>;
 
 impl Table {
     /// Whether nothing is left in any index.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.requests.len() == 0
+            && self.ids.is_empty()
             && self.locks.is_empty()
-            && self.transactions.is_empty()
+            && self.groups.is_empty()
+            && self.principals.is_idle()
             && self.deadlines.is_empty()
     }
 
-    pub(super) fn contains(&self, id: GrantId) -> bool {
-        self.entries.contains_key(&id)
+    /// Every request, in no order.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = At<Request>> {
+        self.ids.values().copied()
     }
 
-    pub(super) fn get(&self, id: GrantId) -> Option<&Entry> {
-        self.entries.get(&id)
-    }
-
-    /// The grant that holds `name`.
-    pub(super) fn holder(&self, name: &LockName) -> Option<(GrantId, &Entry)> {
-        let id = self.locks.get(name)?.holder?;
-        Some((id, self.entries.get(&id)?))
-    }
-
-    /// The token of the grant that holds `name`, if `transaction` has it.
-    fn own_token(&self, holder: GrantId, asker: Holder) -> Option<Token> {
-        let entry = self.entries.get(&holder)?;
-        match (asker, &entry.stage) {
-            (Holder::Transaction(_), Stage::Held { token, .. }) if entry.holder == asker => {
-                Some(*token)
+    /// Whether the indices agree with each other.
+    #[cfg(test)]
+    pub(super) fn assert_agrees(&self) {
+        for at in self.ids.values() {
+            let request = &self.requests[*at];
+            let entangled = self.is_entangled(*at);
+            assert!(!request.locks.as_slice().is_empty(), "{request:?}");
+            for lock in request.locks.as_slice() {
+                let lock = &self.locks.slots[*lock];
+                if request.is_held() {
+                    assert!(lock.holders.iter().any(|it| it == *at), "{request:?}");
+                    assert_eq!(lock.mode, request.mode);
+                    continue;
+                }
+                let queue = lock.queue().expect("it waits");
+                let arrival = request.arrival;
+                assert!(queue.iter().any(|it| it == *at), "{request:?}");
+                let ahead = queue.entangled_between(arrival - 1, arrival + 1);
+                assert_eq!(ahead.is_some(), entangled, "{request:?}");
             }
-            _ => None,
+            assert!(!self.is_servable(*at), "{request:?} could be served");
+            let deadline = self.deadline(*at);
+            assert!(deadline.is_none_or(|it| self.deadlines.contains_key(&it.0)));
         }
     }
 
-    /// How `name` stands to `asker`, who is not in its queue.
-    pub(super) fn standing(&self, name: &LockName, asker: Holder) -> Standing {
-        let Some(lock) = self.locks.get(name) else {
-            return Standing::Free;
-        };
-        match lock.holder.and_then(|it| self.own_token(it, asker)) {
-            Some(token) => Standing::Own(token),
-            None => Standing::Taken {
-                waiting: lock.queue.len(),
-            },
+    pub(super) fn find(&self, id: GrantId) -> Option<At<Request>> {
+        self.ids.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, id: GrantId) -> Option<&Request> {
+        self.find(id).map(|at| &self.requests[at])
+    }
+
+    /// A number that no request and no group had before.
+    pub(super) fn next_arrival(&mut self) -> Arrival {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    pub(super) fn holder(&self, request: &Request) -> Holder {
+        let life = request.life.map(|it| self.groups.get(it).holder());
+        life.unwrap_or(Holder::Caller)
+    }
+
+    /// The transaction that a request belongs to.
+    pub(super) fn transaction(&self, request: &Request) -> Option<At<Group>> {
+        request
+            .life
+            .filter(|it| self.groups.get(*it).is_transaction())
+    }
+
+    pub(super) fn party(&self, request: &Request) -> Party {
+        let owner = request.named.map(|it| &self.groups.get(it).kind);
+        Party {
+            principal: self.principals.get(request.principal).principal.clone(),
+            owner: owner.and_then(|it| match it {
+                Kind::Named(name) => Some(name.1.clone()),
+                Kind::Transaction(_) | Kind::Session(_) => None,
+            }),
+            label: request.label.clone(),
         }
     }
 
-    /// Who waits for `name`, first come first.
-    pub(super) fn queue(&self, name: &LockName) -> impl ExactSizeIterator<Item = &Entry> {
-        static NOBODY: BTreeMap<Arrival, GrantId> = BTreeMap::new();
-        let queue = self.locks.get(name).map_or(&NOBODY, |it| &it.queue);
-        queue.values().map(|id| &self.entries[id])
+    /// The names of the locks a request holds or is queued for.
+    pub(super) fn names(&self, request: &Request) -> Vec<LockName> {
+        let locks = request.locks.as_slice().iter();
+        locks.map(|it| self.locks.slots[*it].name.clone()).collect()
     }
 
-    /// The first in the queue of `name`.
-    pub(super) fn first(&self, name: &LockName) -> Option<(Arrival, GrantId)> {
-        let (arrival, id) = self.locks.get(name)?.queue.first_key_value()?;
-        Some((*arrival, *id))
+    /// How a transaction holds a lock, and by which token.
+    pub(super) fn own(&self, lock: &LockSlot, transaction: At<Group>) -> Option<(Mode, Token)> {
+        let is_own = |it: At<Request>| self.requests[it].life == Some(transaction);
+        if let Some(holder) = lock.holders.only() {
+            return is_own(holder).then(|| (lock.mode, self.requests[holder].token()));
+        }
+        if lock.holders.is_empty() {
+            return None;
+        }
+        let at = self.locks.find(&lock.name)?;
+        let mut own = self.members(transaction);
+        let holder = own.find(|it| it.is_held() && it.locks.contains(at))?;
+        Some((lock.mode, holder.token()))
     }
 
-    /// Whether the waiting request `id` can be served: it is the first in each
-    /// of its queues, and nobody else holds one of those locks.
-    pub(super) fn is_servable(&self, id: GrantId) -> bool {
-        let Some(entry) = self.entries.get(&id) else {
-            return false;
-        };
-        let Stage::Waiting { asked, .. } = &entry.stage else {
-            return false;
-        };
-        asked
-            .iter()
-            .filter(|(_, own)| own.is_none())
-            .all(|(name, _)| {
-                let lock = &self.locks[name];
-                let others = lock
-                    .holder
-                    .is_some_and(|it| self.own_token(it, entry.holder).is_none());
-                !others
-                    && lock
-                        .queue
-                        .first_key_value()
-                        .is_some_and(|(_, it)| *it == id)
-            })
+    /// The requests of a group, in the order they arrived.
+    pub(super) fn members(&self, group: At<Group>) -> impl Iterator<Item = &Request> {
+        self.members_at(group).map(|it| &self.requests[it])
     }
 
-    /// The requests of a transaction, in the order they arrived.
-    pub(super) fn of_transaction(&self, transaction: TransactionId) -> Vec<GrantId> {
-        self.transactions
-            .get(&transaction)
-            .map(|it| it.values().copied().collect())
-            .unwrap_or_default()
+    /// See [`Table::members`].
+    pub(super) fn members_at(&self, group: At<Group>) -> impl Iterator<Item = At<Request>> {
+        let group = self.groups.get(group);
+        let chain = group.chain();
+        std::iter::successors(group.first, move |it| self.requests[*it].next_in(chain))
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.first_key_value().map(|(key, _)| key.0)
-    }
-
-    /// What has run out by `now`, first what did so first.
-    pub(super) fn overdue(&self, now: Time) -> Option<GrantId> {
-        let ((time, ..), id) = self.deadlines.first_key_value()?;
-        (*time <= now).then_some(*id)
-    }
-
-    /// Takes in a request. Its names are free for it to hold or, if it waits,
-    /// it is queued for those it does not have.
+    /// Takes in a request that holds `locks`, or waits for them. Whoever calls
+    /// has seen that it may.
     pub(super) fn insert(
         &mut self,
-        id: GrantId,
-        holder: Holder,
-        label: String,
-        lease: Option<Duration>,
+        acquire: Acquire,
+        locks: LockList,
+        views: Vec<View>,
         stage: Stage,
-    ) {
-        self.arrivals += 1;
-        let entry = Entry {
-            arrival: self.arrivals,
-            holder,
+        now: Time,
+    ) -> At<Request> {
+        let arrival = self.next_arrival();
+        let serials = [self.next_arrival(), self.next_arrival()];
+        let life = match acquire.holder {
+            Holder::Transaction(id) => Some(self.groups.enter_transaction(id, serials[0])),
+            Holder::Session(id) => self.groups.session(id),
+            Holder::Caller => None,
+        };
+        let Party {
+            principal,
+            owner,
             label,
-            lease,
+        } = acquire.party;
+        let enter = |it| self.groups.enter_named(&principal, it, serials[1]);
+        let named = owner.as_ref().map(enter);
+        let request = Request {
+            id: acquire.id,
+            repeatable: acquire.repeatable,
+            arrival,
+            asked: now,
+            mode: acquire.mode,
+            locks,
+            views: (!views.is_empty()).then(|| Box::new(Views(views))),
+            lease: acquire.lease,
             stage,
+            principal: self.principals.enter(&principal),
+            label,
+            life,
+            named,
+            in_life: Links::default(),
+            in_named: Links::default(),
         };
-        if let Holder::Transaction(transaction) = holder {
-            let requests = self.transactions.entry(transaction).or_default();
-            requests.insert(entry.arrival, id);
-        }
-        self.attach(id, entry);
-    }
-
-    /// Puts a request that was written down back to what it held. `false`, and
-    /// nothing is changed, if somebody has one of its names.
-    pub(super) fn restore(&mut self, grant: CallerGrant, now: Time) -> bool {
-        let taken = |name| self.locks.contains_key(name);
-        if grant.names.iter().any(taken) || self.contains(grant.id) {
-            return false;
-        }
-        let stage = Stage::Held {
-            names: grant.names,
-            token: grant.token,
-            since: now,
-            until: Some(now + grant.lease),
-        };
-        let lease = Some(grant.lease);
-        self.insert(grant.id, Holder::Caller, grant.label, lease, stage);
-        true
-    }
-
-    /// Takes a request out, whatever it is doing.
-    pub(super) fn remove(&mut self, id: GrantId) -> Option<Entry> {
-        let entry = self.detach(id)?;
-        self.leave_transaction(&entry);
-        Some(entry)
-    }
-
-    /// Serves a waiting request that is servable: it now holds, under `token`,
-    /// what it was queued for. What its transaction has come to hold meanwhile
-    /// stays with the grant that has it; if that is everything, no grant is
-    /// left.
-    pub(super) fn serve(&mut self, id: GrantId, token: Token, now: Time) -> Option<Granted> {
-        let mut entry = self.detach(id)?;
-        let Stage::Waiting { asked, .. } = &entry.stage else {
-            self.attach(id, entry);
-            return None;
-        };
-        let mut tokens = Vec::with_capacity(asked.len());
-        let mut acquired = Vec::with_capacity(asked.len());
-        for (name, own) in asked {
-            let own = own.or_else(|| match self.standing(name, entry.holder) {
-                Standing::Own(token) => Some(token),
-                Standing::Free | Standing::Taken { .. } => None,
-            });
-            if own.is_none() {
-                acquired.push(name.clone());
-            }
-            tokens.push((name.clone(), own.unwrap_or(token)));
-        }
-        if acquired.is_empty() {
-            self.leave_transaction(&entry);
-        } else {
-            entry.stage = Stage::Held {
-                names: acquired.clone(),
-                token,
-                since: now,
-                until: entry.lease.map(|it| now + it),
-            };
-            self.attach(id, entry);
-        }
-        Some(Granted { tokens, acquired })
-    }
-
-    /// Makes a held grant last until `until`, and remembers the longest lease
-    /// it was given. Whether `lease` is that.
-    pub(super) fn prolong(&mut self, id: GrantId, until: Time, lease: Duration) -> bool {
-        let Some(mut entry) = self.detach(id) else {
-            return false;
-        };
-        if let Stage::Held { until: end, .. } = &mut entry.stage {
-            *end = Some(until);
-        }
-        let longer = entry.lease.is_none_or(|it| it < lease);
-        if longer {
-            entry.lease = Some(lease);
-        }
-        self.attach(id, entry);
-        longer
-    }
-
-    /// Keeps a held grant from running out.
-    pub(super) fn suspend(&mut self, id: GrantId) {
-        if let Some((key, _)) = self.lease_deadline(id) {
-            self.deadlines.remove(&key);
-        }
-    }
-
-    /// Lets a grant that was suspended run out again.
-    pub(super) fn resume(&mut self, id: GrantId) {
-        if let Some((key, id)) = self.lease_deadline(id) {
-            self.deadlines.insert(key, id);
-        }
-    }
-
-    fn lease_deadline(&self, id: GrantId) -> Option<((Time, Deadline, Arrival), GrantId)> {
-        let entry = self.entries.get(&id)?;
-        match entry.stage {
-            Stage::Held { until, .. } => Some(((until?, Deadline::Lease, entry.arrival), id)),
-            Stage::Waiting { .. } => None,
-        }
-    }
-
-    /// Enters a request into the indices that depend on its stage.
-    fn attach(&mut self, id: GrantId, entry: Entry) {
-        match &entry.stage {
-            Stage::Waiting { until, asked } => {
-                for (name, _) in asked.iter().filter(|(_, own)| own.is_none()) {
-                    let lock = self.locks.entry(name.clone()).or_default();
-                    lock.queue.insert(entry.arrival, id);
-                }
-                let key = (*until, Deadline::Wait, entry.arrival);
-                self.deadlines.insert(key, id);
-            }
-            Stage::Held { names, until, .. } => {
-                for name in names {
-                    let lock = self.locks.entry(name.clone()).or_default();
-                    debug_assert!(lock.holder.is_none(), "two holders of {name}");
-                    lock.holder = Some(id);
-                }
-                if let Some(until) = until {
-                    let key = (*until, Deadline::Lease, entry.arrival);
-                    self.deadlines.insert(key, id);
-                }
+        let at = self.requests.insert(request);
+        self.ids.insert(acquire.id, at);
+        for (group, chain) in [(life, Chain::Life), (named, Chain::Named)] {
+            if let Some(group) = group {
+                self.groups.join(group, at, chain, &mut self.requests);
+                self.entangle_other(group, at, true);
             }
         }
-        self.entries.insert(id, entry);
+        self.enter_stage(at);
+        at
     }
 
-    /// Strikes a request from the indices that depend on its stage.
-    fn detach(&mut self, id: GrantId) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
-        match &entry.stage {
-            Stage::Waiting { until, asked } => {
-                for (name, _) in asked.iter().filter(|(_, own)| own.is_none()) {
-                    self.change(name, |lock| {
-                        lock.queue.remove(&entry.arrival);
-                    });
-                }
-                let key = (*until, Deadline::Wait, entry.arrival);
-                self.deadlines.remove(&key);
-            }
-            Stage::Held { names, until, .. } => {
-                for name in names {
-                    self.change(name, |lock| lock.holder = None);
-                }
-                if let Some(until) = until {
-                    let key = (*until, Deadline::Lease, entry.arrival);
-                    self.deadlines.remove(&key);
-                }
+    /// Takes a request out, whatever it is doing. `woken` are those who may be
+    /// able to go now.
+    pub(super) fn remove(&mut self, at: At<Request>, woken: &mut Woken) -> Option<Request> {
+        self.leave_stage(at, woken);
+        let request = self.requests.get(at)?;
+        let chains = [
+            (request.life, request.in_life, Chain::Life),
+            (request.named, request.in_named, Chain::Named),
+        ];
+        for (group, links, chain) in chains {
+            if let Some(group) = group {
+                self.entangle_other(group, at, false);
+                self.groups.leave(group, links, chain, &mut self.requests);
             }
         }
-        Some(entry)
+        let request = self.requests.remove(at)?;
+        self.ids.remove(&request.id);
+        self.principals.leave(request.principal);
+        Some(request)
     }
 
-    /// Changes a lock, and forgets it if that makes it idle.
-    fn change(&mut self, name: &LockName, change: impl FnOnce(&mut LockEntry)) {
-        let Some(lock) = self.locks.get_mut(name) else {
+    /// The token by which a transaction holds a lock in a mode that gives it
+    /// what it asks for.
+    pub(super) fn view(
+        &self,
+        lock: &LockSlot,
+        transaction: Option<At<Group>>,
+        mode: Mode,
+    ) -> Option<Token> {
+        let (held, token) = self.own(lock, transaction?)?;
+        covers(held, mode).then_some(token)
+    }
+
+    /// The token of each name of a request, in the order it named them.
+    pub(super) fn tokens(&self, at: At<Request>) -> Vec<(LockName, Token)> {
+        let token = self.requests[at].token();
+        self.tokens_with(at, |_| token)
+    }
+
+    fn tokens_with(
+        &self,
+        at: At<Request>,
+        token: impl Fn(usize) -> Token,
+    ) -> Vec<(LockName, Token)> {
+        let request = &self.requests[at];
+        let locks = request.locks.as_slice().iter().enumerate();
+        let name = |it: &At<LockSlot>| self.locks.slots[*it].name.clone();
+        let mut tokens: Vec<_> = locks.map(|(i, it)| (name(it), token(i))).collect();
+        for view in request.views.iter().flat_map(|it| &it.0) {
+            let place = view.place.min(tokens.len());
+            tokens.insert(place, (view.name.clone(), view.token));
+        }
+        tokens
+    }
+
+    /// The group whose waits are looked at together with those of a request;
+    /// without one it is its own.
+    pub(super) fn owner(&self, request: &Request) -> Option<At<Group>> {
+        self.transaction(request).or(request.named).or(request.life)
+    }
+
+    /// Whether a request may lead from one queue to another: its owner has
+    /// others, or it waits for several locks.
+    fn is_entangled(&self, at: At<Request>) -> bool {
+        let request = &self.requests[at];
+        let owner = self.owner(request);
+        request.locks.as_slice().len() > 1 || owner.is_some_and(|it| self.groups.get(it).count > 1)
+    }
+
+    /// A group has come to have two requests, or is about to have one again, by
+    /// `this`: that changes whether the other is entangled.
+    fn entangle_other(&mut self, group: At<Group>, this: At<Request>, does: bool) {
+        if self.groups.get(group).count != 2 {
+            return;
+        }
+        let Some(other) = self.members_at(group).find(|it| *it != this) else {
             return;
         };
-        change(lock);
-        if lock.holder.is_none() && lock.queue.is_empty() {
-            self.locks.remove(name);
-        }
-    }
-
-    fn leave_transaction(&mut self, entry: &Entry) {
-        if let Holder::Transaction(transaction) = entry.holder
-            && let Some(requests) = self.transactions.get_mut(&transaction)
+        let request = &self.requests[other];
+        if let [lock] = request.locks.as_slice()
+            && !request.is_held()
+            && self.owner(request) == Some(group)
         {
-            requests.remove(&entry.arrival);
-            if requests.is_empty() {
-                self.transactions.remove(&transaction);
-            }
+            let arrival = request.arrival;
+            self.locks.slots[*lock].entangle(arrival, other, does);
         }
     }
 }
 
-impl Entry {
-    /// The locks it holds or is queued for.
-    pub(super) fn touched(&self) -> impl Iterator<Item = &LockName> {
-        let (held, asked) = match &self.stage {
-            Stage::Held { names, .. } => (names.as_slice(), [].as_slice()),
-            Stage::Waiting { asked, .. } => ([].as_slice(), asked.as_slice()),
-        };
-        let queued = asked.iter().filter(|(_, own)| own.is_none());
-        held.iter().chain(queued.map(|(name, _)| name))
-    }
+/// Whether who holds a lock in one mode has what another gives.
+pub(super) fn covers(held: Mode, asked: Mode) -> bool {
+    held == Mode::Exclusive || held == asked
 }

@@ -1,12 +1,16 @@
 //! What is in the tables: every SQL statement, but those that create them.
+//! Those about locks are in a file of their own.
 
-use crate::core::CallerGrant;
+mod locks;
+
+pub(super) use locks::{nth_oldest_ended, sweep_ended, write_changes, written};
+
 use crate::core::check::Current;
 use crate::core::records::Outcome;
-use crate::id::{CommitId, GrantId};
+use crate::id::CommitId;
 use crate::listing::{Bounds, Filling};
-use crate::name::{InvalidName, Key, LockName};
-use crate::shell::Change;
+use crate::name::{InvalidName, Key};
+use crate::secret::SpaceKey;
 use crate::store::{
     Commit, Committed, LIST_LIMIT_MAX, Order, Page, Query, Token, Versioned, Write,
 };
@@ -15,7 +19,6 @@ use bytes::Bytes;
 use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// The numbers that go on from one run to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) struct Marks {
     pub(super) swept: Option<Time>,
     /// How many commits are recorded.
     pub(super) records: u64,
+    /// How many ended ids are.
+    pub(super) ended: u64,
 }
 
 const TOKEN: &str = "token";
@@ -53,9 +58,16 @@ pub(super) fn marks(connection: &Connection) -> Result<Marks> {
             _ => {}
         }
     }
-    let count = "SELECT count(*) FROM commits";
-    marks.records = connection.query_row(count, [], |row| number(row, 0))?;
+    let count = |sql| connection.query_row(sql, [], |row| number(row, 0));
+    marks.records = count("SELECT count(*) FROM commits")?;
+    marks.ended = count("SELECT count(*) FROM ended")?;
     Ok(marks)
+}
+
+/// The key of the space.
+pub(super) fn key(connection: &Connection) -> Result<SpaceKey> {
+    let key = connection.query_row("SELECT key FROM space", [], |row| row.get(0))?;
+    Ok(SpaceKey::from_bytes(key))
 }
 
 /// Writes the marks, except for the token's, which only a reservation moves.
@@ -68,7 +80,7 @@ pub(super) fn set_marks(connection: &Connection, marks: &Marks) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn set_token(connection: &Connection, token: Token) -> Result<()> {
+fn set_token(connection: &Connection, token: Token) -> Result<()> {
     set_mark(connection, TOKEN, token)
 }
 
@@ -242,61 +254,6 @@ pub(super) fn nth_oldest(connection: &Connection, nth: u64) -> Result<Option<Tim
 
 fn commit_key(id: CommitId) -> (i64, i64) {
     (id.minted.as_micros().cast_signed(), id.random.cast_signed())
-}
-
-// --- The journal of the core. ---
-
-pub(super) fn write_change(connection: &Connection, change: &Change) -> Result<()> {
-    match change {
-        Change::Keep(grant) => keep(connection, grant),
-        Change::Forget(id) => forget(connection, *id),
-        Change::Reserve(token) => set_token(connection, *token),
-    }
-}
-
-fn keep(connection: &Connection, grant: &CallerGrant) -> Result<()> {
-    let names: Vec<&str> = grant.names.iter().map(LockName::as_str).collect();
-    let lease = u64::try_from(grant.lease.as_micros()).unwrap_or(u64::MAX);
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO grants (id, names, token, lease, label)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            grant.id.to_u128().to_be_bytes(),
-            names.join("\n"),
-            grant.token.cast_signed(),
-            lease.cast_signed(),
-            grant.label,
-        ])?;
-    Ok(())
-}
-
-pub(super) fn forget(connection: &Connection, id: GrantId) -> Result<()> {
-    connection
-        .prepare_cached("DELETE FROM grants WHERE id = ?1")?
-        .execute([id.to_u128().to_be_bytes()])?;
-    Ok(())
-}
-
-pub(super) fn grants(connection: &Connection) -> Result<Vec<CallerGrant>> {
-    let mut statement = connection.prepare("SELECT id, names, token, lease, label FROM grants")?;
-    let grants = statement.query_map([], |row| {
-        let names: Result<_> = row
-            .get_ref(1)?
-            .as_str()?
-            .split('\n')
-            .map(|it| LockName::new(it).map_err(|it| invalid(1, it)))
-            .collect();
-        Ok(CallerGrant {
-            id: GrantId::from_u128(u128::from_be_bytes(row.get(0)?)),
-            names: names?,
-            token: number(row, 2)?,
-            lease: Duration::from_micros(number(row, 3)?),
-            label: row.get(4)?,
-        })
-    })?;
-    grants.collect()
 }
 
 // --- Columns. ---

@@ -1,6 +1,7 @@
 //! The database: its connections, its tables, and which version of them.
 
 use super::{Durability, OpenError};
+use crate::secret::SpaceKey;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +25,9 @@ const STATEMENTS: usize = 32;
 
 /// Numbers are commits'; absent is no row. Texts compare byte by byte. A
 /// grant's names are one text, each on a line: a name has no control
-/// characters. A commit without a number was given up.
+/// characters. Its mode is the number of its permits; 0 is exclusive, -1 shared.
+/// Durations and times are in microseconds. A commit without a number was given
+/// up. `space` has one row.
 const TABLES: &str = "
 CREATE TABLE state (
     collection TEXT NOT NULL,
@@ -43,13 +46,35 @@ CREATE TABLE commits (
     number INTEGER,
     PRIMARY KEY (minted, random)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE grants (
-    id    BLOB NOT NULL PRIMARY KEY,
-    names TEXT NOT NULL,
-    token INTEGER NOT NULL,
-    lease INTEGER NOT NULL,
-    label TEXT NOT NULL
+CREATE TABLE sessions (
+    id        BLOB NOT NULL PRIMARY KEY,
+    ttl       INTEGER NOT NULL,
+    grace     INTEGER NOT NULL,
+    principal TEXT NOT NULL,
+    owner     TEXT,
+    label     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE grants (
+    id         BLOB NOT NULL PRIMARY KEY,
+    repeatable INTEGER NOT NULL,
+    names      TEXT NOT NULL,
+    mode       INTEGER NOT NULL,
+    token      INTEGER NOT NULL,
+    session    BLOB,
+    lease      INTEGER,
+    principal  TEXT NOT NULL,
+    owner      TEXT,
+    label      TEXT NOT NULL,
+    CHECK ((session IS NULL) <> (lease IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE TABLE ended (
+    time INTEGER NOT NULL,
+    id   BLOB NOT NULL,
+    PRIMARY KEY (time, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE space (
+    key BLOB NOT NULL
+) STRICT;
 CREATE TABLE meta (
     name  TEXT NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
@@ -112,13 +137,16 @@ fn version(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
     Ok(found)
 }
 
-/// Creates the tables, in one step with the marks that say so.
+/// Creates the tables, and mints the key of the space, in one step with the
+/// marks that say so.
 fn prepare(connection: &Connection, version: u32) -> Result<(), OpenError> {
     if version == SCHEMA {
         return Ok(());
     }
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(TABLES)?;
+    let key = SpaceKey::mint().to_bytes();
+    transaction.execute("INSERT INTO space (key) VALUES (?1)", [key])?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     transaction.commit()?;

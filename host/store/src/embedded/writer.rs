@@ -10,15 +10,21 @@
 //! for others only when its values can be read, and whoever holds a lock never
 //! sees somebody else's write appear under it.
 //!
+//! Checking lets time pass, and with it grants of callers end. So the journal is
+//! taken after the batch's commits were checked: that such a grant has ended is
+//! on the disk with what was committed under its lock, or neither is.
+//!
 //! A batch that cannot be written changes nothing, in the core neither, and
 //! everybody in it is answered that the outcome is unknown: what SQLite could
-//! not confirm may yet be found in its log.
+//! not confirm may yet be found in its log. The journal is kept and tried again;
+//! the timer of the shell wakes the thread for that.
 
 use super::OpenError;
 use super::rows::{self, Marks};
+use crate::core::Limits;
 use crate::core::records::{Horizon, Outcome};
 use crate::id::{CommitId, TransactionId};
-use crate::shell::{Journal, Nudge, Shell};
+use crate::shell::{Changes, Nudge, Shell};
 use crate::store::{Commit, CommitError, Committed, MEMORY, Resolved, StoreError};
 use crate::time::Time;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -33,7 +39,8 @@ const QUEUED_MAX: usize = 1024;
 /// How many commands are written in one go.
 const BATCH_MAX: usize = 512;
 
-/// How many outdated records are swept in one go: more than a batch adds.
+/// How many outdated records are swept in one go: more than a batch adds. Of
+/// ended ids as many, or twice those that are added.
 const SWEEP_MAX: i64 = 2 * BATCH_MAX as i64;
 
 /// The writing thread. Dropping it lets it finish what is queued, and waits for
@@ -65,7 +72,7 @@ struct Writing {
     receiver: mpsc::Receiver<Command>,
     is_nudged: Arc<AtomicBool>,
     marks: Marks,
-    room: u64,
+    limits: Limits,
 }
 
 /// What became of a command, once it is on the disk.
@@ -99,13 +106,13 @@ pub(super) fn queue() -> (Queued, Nudge) {
 }
 
 impl Queued {
-    /// Starts the thread. `room` is how many records it keeps.
+    /// Starts the thread.
     pub(super) fn start(
         self,
         connection: Connection,
         shell: Arc<Shell>,
         marks: Marks,
-        room: usize,
+        limits: Limits,
     ) -> Result<Writer, OpenError> {
         let mut writing = Writing {
             connection,
@@ -113,7 +120,7 @@ impl Queued {
             receiver: self.receiver,
             is_nudged: self.is_nudged,
             marks,
-            room: room as u64,
+            limits,
         };
         let builder = std::thread::Builder::new().name("lockport-write".to_owned());
         let thread = builder.spawn(move || writing.run());
@@ -169,13 +176,11 @@ impl Writing {
     }
 
     fn batch(&mut self, commands: Vec<Command>) {
-        // In this order: a nudge after this line means another batch.
-        self.is_nudged.store(false, Ordering::Release);
-        let journal = self.shell.take_journal();
-        match self.write(&commands, &journal) {
+        let mut changes = Changes::default();
+        match self.write(&commands, &mut changes) {
             Ok((decided, marks)) => {
                 self.marks = marks;
-                self.shell.journal_written(journal);
+                self.shell.journal_written(changes);
                 for (command, decided) in commands.into_iter().zip(decided) {
                     self.answer(command, decided);
                 }
@@ -183,7 +188,7 @@ impl Writing {
             Err(error) => {
                 tracing::error!(%error, commands = commands.len(), "a batch could not be written");
                 let error = StoreError::Unavailable(error.to_string());
-                self.shell.journal_failed(journal, &error);
+                self.shell.journal_failed(changes, &error);
                 for command in commands {
                     // Who is gone need not be told.
                     match command {
@@ -200,22 +205,23 @@ impl Writing {
     }
 
     /// Writes a batch, whole or not at all; answers what became of each command
-    /// and the marks from then on.
+    /// and the marks from then on. `changes` is what was taken of the journal.
     fn write(
         &self,
         commands: &[Command],
-        journal: &Journal,
+        changes: &mut Changes,
     ) -> rusqlite::Result<(Vec<Decided>, Marks)> {
         let behavior = TransactionBehavior::Immediate;
         let mut marks = self.marks;
-        if journal.changes.is_empty() && commands.iter().all(|it| matches!(it, Command::Nudge)) {
-            return Ok((Vec::new(), marks));
+        let mut decided = Vec::with_capacity(commands.len());
+        let is_nudge = |it: &Command| matches!(it, Command::Nudge);
+        if commands.iter().all(is_nudge) {
+            self.take_journal(changes);
+            if changes.is_empty() {
+                return Ok((decided, marks));
+            }
         }
         let batch = Transaction::new_unchecked(&self.connection, behavior)?;
-        for change in &journal.changes {
-            rows::write_change(&batch, change)?;
-        }
-        let mut decided = Vec::with_capacity(commands.len());
         for command in commands {
             decided.push(match command {
                 Command::Commit(commit, _) => {
@@ -228,13 +234,27 @@ impl Writing {
                 Command::Nudge => Decided::Nudged,
             });
         }
-        if marks != self.marks || !journal.changes.is_empty() {
+        if !commands.iter().all(is_nudge) {
+            self.take_journal(changes);
+        }
+        rows::write_changes(&batch, changes)?;
+        let ended = changes.ended.len();
+        marks.ended += ended as u64;
+        if marks != self.marks || !changes.is_empty() {
             marks.time = self.shell.now();
             self.sweep(&batch, &mut marks)?;
+            let at_most = (2 * ended).max(SWEEP_MAX as usize);
+            sweep_ended(&batch, &mut marks, at_most, self.limits.ended)?;
             rows::set_marks(&batch, &marks)?;
         }
         batch.commit()?;
         Ok((decided, marks))
+    }
+
+    fn take_journal(&self, changes: &mut Changes) {
+        // In this order: a nudge after this line means another batch.
+        self.is_nudged.store(false, Ordering::Release);
+        *changes = self.shell.take_journal();
     }
 
     fn commit(
@@ -286,10 +306,9 @@ impl Writing {
 
     /// Forgets commits that need not be known any more, a bounded number.
     fn sweep(&self, batch: &Connection, marks: &mut Marks) -> rusqlite::Result<()> {
-        let oldest = Time::default() + marks.time.since(Time::default() + MEMORY);
-        let swept = rows::sweep(batch, oldest, SWEEP_MAX)?;
+        let swept = rows::sweep(batch, forgotten_before(marks.time), SWEEP_MAX)?;
         marks.records = marks.records.saturating_sub(swept as u64);
-        let excess = marks.records.saturating_sub(self.room);
+        let excess = marks.records.saturating_sub(self.limits.records as u64);
         if excess > 0
             && let Some(last) = rows::nth_oldest(batch, excess)?
         {
@@ -318,6 +337,34 @@ impl Writing {
             _ => {}
         }
     }
+}
+
+/// Forgets ended ids that need not be known any more, at most so many, and
+/// those there is no room for.
+pub(super) fn sweep_ended(
+    batch: &Connection,
+    marks: &mut Marks,
+    at_most: usize,
+    room: usize,
+) -> rusqlite::Result<()> {
+    let at_most = i64::try_from(at_most).unwrap_or(i64::MAX);
+    let swept = rows::sweep_ended(batch, forgotten_before(marks.time), at_most)?;
+    marks.ended = marks.ended.saturating_sub(swept as u64);
+    let excess = marks.ended.saturating_sub(room as u64);
+    if excess > 0
+        && let Some(last) = rows::nth_oldest_ended(batch, excess)?
+    {
+        let excess = i64::try_from(excess).unwrap_or(i64::MAX);
+        let behind = Time::from_micros(last.as_micros() + 1);
+        let swept = rows::sweep_ended(batch, behind, excess)?;
+        marks.ended = marks.ended.saturating_sub(swept as u64);
+    }
+    Ok(())
+}
+
+/// What ended before this need not be remembered.
+fn forgotten_before(now: Time) -> Time {
+    Time::default() + now.since(Time::default() + MEMORY)
 }
 
 fn horizon(marks: &Marks) -> Horizon {

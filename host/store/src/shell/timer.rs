@@ -38,8 +38,9 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.shell.lock().closed = true;
+        self.shell.state().closed = true;
         self.shell.deadline_moved.notify_one();
+        self.shell.ring.close();
         if let Some(thread) = self.thread.take() {
             // A timer that panicked has said so itself.
             drop(thread.join());
@@ -48,14 +49,15 @@ impl Drop for Timer {
 }
 
 fn run_timer(shell: &Shell) {
-    let mut state = shell.lock();
+    let mut state = shell.state();
     while !state.closed {
         let now = shell.clock.now();
-        let next = state.core.next_deadline();
+        // A search for deadlocks that is not finished is due at once.
+        let next = state.next_deadline();
         if next.is_some_and(|it| it <= now) {
             drop(state);
             shell.tick();
-            state = shell.lock();
+            state = shell.state();
             continue;
         }
         let next = next.unwrap_or(Time::from_micros(u64::MAX));

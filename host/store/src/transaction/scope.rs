@@ -6,7 +6,9 @@ use super::reads::Stale;
 use super::{Inner, LockError, Phase, StateError, Transaction};
 use crate::listing::{Bounds, Filling};
 use crate::name::{Collection, Key, LockName};
-use crate::store::{LIST_LIMIT_MAX, Lock, Page, Query, Released, RenewError, Versioned};
+use crate::store::{
+    LIST_LIMIT_MAX, Lock, Page, Principal, Query, ReleaseError, Released, RenewError, Versioned,
+};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -220,10 +222,12 @@ impl Scope {
             let text = "the guard is a view and has no lease of its own";
             return Err(LockError::Invalid(text.to_owned()));
         };
-        match self.transaction.store.renew(own.id, lease).await {
+        let store = &self.transaction.store;
+        match store.renew(own.id, Principal::node(), Some(lease)).await {
             Ok(_) => Ok(()),
-            Err(RenewError::Lost) => Err(LockError::Lost),
-            Err(RenewError::Invalid(text)) => Err(LockError::Invalid(text)),
+            // Nobody is refused the node's own grants.
+            Err(RenewError::Lost | RenewError::NotHolder) => Err(LockError::Lost),
+            Err(RenewError::Invalid(error)) => Err(LockError::Invalid(error.why)),
             Err(RenewError::Store(error)) => Err(LockError::Store(error)),
         }
     }
@@ -239,15 +243,16 @@ impl Scope {
             inner.grants.retain(|it| it.id != own.id);
             own
         };
-        match self.transaction.store.release(own.id).await {
+        let store = &self.transaction.store;
+        match store.release(own.id, Principal::node()).await {
             Ok(Released::Released) => Ok(()),
-            Ok(Released::Already) => {
+            Ok(Released::Already) | Err(ReleaseError::NotHolder) => {
                 // It was lost before it could be given back, and with it what
                 // the transaction did under it: the commit must be fenced.
                 self.transaction.lock().grants.push(own);
                 Err(LockError::Lost)
             }
-            Err(error) => Err(LockError::Store(error)),
+            Err(ReleaseError::Store(error)) => Err(LockError::Store(error)),
         }
     }
 
@@ -389,8 +394,6 @@ impl Inner {
 /// How long a grant is still held, given what its lock looks like now. `None`
 /// means until the transaction ends.
 fn remaining_of(grant: &Grant, lock: &Lock) -> Option<Duration> {
-    match &lock.holder {
-        Some(holder) if holder.token == grant.token => holder.remaining,
-        _ => Some(Duration::ZERO),
-    }
+    let own = lock.holders.iter().find(|it| it.token == grant.token);
+    own.map_or(Some(Duration::ZERO), |it| it.remaining)
 }

@@ -1,117 +1,169 @@
-//! The core without indices: one list of grants, one list of waiters, and
-//! loops. As naive as can be, so that it can be seen to be right.
+//! The core without indices: one list of requests, one of sessions, and loops.
+//! As naive as can be, so that it can be seen to be right.
+
+mod acquire;
+mod graph;
+mod sessions;
+mod show;
 
 use super::*;
-use crate::store::LockHolder;
+use crate::store::{EventKind, Granted, MEMORY};
 
 /// The state machine without indices.
 pub(super) struct Model {
-    live: Vec<Live>,
-    waiting: Vec<Waiting>,
+    limits: Limits,
+    /// In the order they arrived.
+    requests: Vec<Request>,
+    sessions: Vec<Session>,
+    ended: Vec<(GrantId, Time, Cancelled)>,
     last_token: Token,
-    waiters_per_lock: usize,
+    revision: u64,
+    arrivals: u64,
 }
 
-struct Live {
+#[derive(Clone)]
+struct Request {
     id: GrantId,
-    arrival: usize,
+    repeatable: bool,
+    arrival: u64,
     holder: Holder,
-    names: Vec<LockName>,
-    token: Token,
-    since: Time,
-    until: Option<Time>,
-    lease: Option<Duration>,
-    label: String,
-}
-
-struct Waiting {
-    id: GrantId,
-    arrival: usize,
-    holder: Holder,
+    /// What its transaction had already comes with its token.
     asked: Vec<(LockName, Option<Token>)>,
-    until: Time,
+    mode: Mode,
     lease: Option<Duration>,
-    label: String,
+    party: Party,
+    asked_at: Time,
+    stage: Stage,
 }
 
-impl Waiting {
-    fn queues_for(&self, name: &LockName) -> bool {
-        self.asked
-            .iter()
-            .any(|(it, own)| it == name && own.is_none())
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Waiting {
+        until: Time,
+    },
+    Held {
+        token: Token,
+        since: Time,
+        until: Option<Time>,
+    },
+}
+
+struct Session {
+    what: OpenSession,
+    arrival: u64,
+    until: Time,
+    attachment: u64,
+    attached: bool,
+}
+
+/// How a request ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    GivenBack,
+    Abandoned,
+    Closed,
+    RanOut,
+    SessionRanOut,
+    Forced,
+}
+
+impl Request {
+    fn names(&self) -> Vec<LockName> {
+        let own = self.asked.iter().filter(|it| it.1.is_none());
+        own.map(|it| it.0.clone()).collect()
+    }
+
+    fn covers(&self, name: &LockName) -> bool {
+        self.asked.iter().any(|it| it.0 == *name && it.1.is_none())
+    }
+
+    fn token(&self) -> Token {
+        match self.stage {
+            Stage::Held { token, .. } => token,
+            Stage::Waiting { .. } => 0,
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.token() != 0
+    }
+
+    fn is_transaction(&self) -> bool {
+        matches!(self.holder, Holder::Transaction(_))
     }
 }
 
 impl Model {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, now: Time) -> Self {
         Self {
-            live: Vec::new(),
-            waiting: Vec::new(),
+            limits,
+            requests: Vec::new(),
+            sessions: Vec::new(),
+            ended: Vec::new(),
             last_token: 0,
-            waiters_per_lock: limits.waiters_per_lock,
+            revision: now.as_micros(),
+            arrivals: 0,
         }
     }
 
     /// What the model itself must never do.
     pub(super) fn assert_sound(&self) {
-        let mut held: Vec<_> = self.live.iter().flat_map(|it| &it.names).collect();
-        let all = held.len();
-        held.sort();
-        held.dedup();
-        assert_eq!(held.len(), all, "two grants share a name");
+        for request in self.requests.iter().filter(|it| it.is_held()) {
+            for name in request.names() {
+                let holders = self.holders(&name).count();
+                assert!(self.holders(&name).all(|it| it.mode == request.mode));
+                match request.mode {
+                    Mode::Exclusive => assert_eq!(holders, 1, "{name} has two writers"),
+                    Mode::Permits(most) => assert!(holders <= most.get() as usize),
+                    Mode::Shared => assert!(holders <= self.limits.holders_per_lock),
+                }
+            }
+        }
     }
 
     pub(super) fn apply(
         &mut self,
-        arrival: usize,
         operation: &Operation,
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        self.tick(now, effects);
+        self.pass(now, effects);
         let answer = match operation {
-            Operation::Acquire(request) => {
-                Answer::Acquired(self.acquire(arrival, request, now, effects))
+            Operation::Acquire(it) => Answer::Acquired(self.acquire(it, now, effects)),
+            Operation::Cancel(id, by) => Answer::Cancelled(self.cancel(*id, by, now, effects)),
+            Operation::Abandon(id) => {
+                self.finish(*id, End::Abandoned, now, effects);
+                Answer::Done
             }
-            Operation::Renew(id, lease) => Answer::Renewed(self.renew(*id, *lease, now, effects)),
-            Operation::Release(id) => {
-                let found = self.finish(*id, Effect::Cancelled, effects);
-                Answer::Released(if found {
-                    Released::Released
-                } else {
-                    Released::Already
-                })
+            Operation::Renew(id, by, lease) => {
+                Answer::Renewed(self.renew(*id, by, *lease, now, effects))
             }
-            Operation::ForceRelease(name) => {
-                let taken = self
-                    .live
-                    .iter()
-                    .find(|it| it.names.contains(name))
-                    .map(|it| {
-                        let (names, label) = (it.names.clone(), it.label.clone());
-                        (
-                            it.id,
-                            Taken {
-                                names,
-                                token: it.token,
-                                label,
-                            },
-                        )
-                    });
-                if let Some((id, _)) = &taken {
-                    self.finish(*id, Effect::Cancelled, effects);
+            Operation::Release(id, by) => Answer::Released(self.release(*id, by, now, effects)),
+            Operation::ForceRelease(name) => Answer::Taken(self.force(name, now, effects)),
+            Operation::OpenSession(it) => Answer::Session(self.open(it, now, effects)),
+            Operation::Attach(id, by) => Answer::Attached(self.attach(*id, by, now, effects)),
+            Operation::Beat(id, it) => Answer::Session(self.beat(*id, *it, now)),
+            Operation::Detach(id, attachment) => {
+                for session in &mut self.sessions {
+                    let is_this = session.what.id == *id && session.attached;
+                    if is_this && session.attachment == attachment.0 {
+                        session.attached = false;
+                        session.until = now + session.what.grace;
+                    }
                 }
-                Answer::Taken(taken.map(|it| it.1))
+                Answer::Done
             }
+            Operation::CloseSession(id, by) => Answer::Session(match self.session(*id, by) {
+                Ok(_) => {
+                    self.end_session(*id, End::Closed, now, effects);
+                    Ok(())
+                }
+                Err(SessionError::Lost) => Ok(()),
+                Err(error) => Err(error),
+            }),
             Operation::End(transaction) => {
                 let holder = Holder::Transaction(*transaction);
-                let live = self.live.iter().map(|it| (it.arrival, it.id, it.holder));
-                let waiting = self.waiting.iter().map(|it| (it.arrival, it.id, it.holder));
-                let mut ids: Vec<_> = live.chain(waiting).filter(|it| it.2 == holder).collect();
-                ids.sort_by_key(|it| it.0);
-                for (_, id, _) in ids {
-                    self.finish(id, Effect::Cancelled, effects);
-                }
+                self.end_all(holder, End::Closed, now, effects);
                 Answer::Done
             }
             Operation::Look(name) => Answer::Lock(self.look(name, now)),
@@ -121,223 +173,226 @@ impl Model {
         answer
     }
 
-    fn tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    fn pass(&mut self, now: Time, effects: &mut Vec<Effect>) {
         loop {
-            let leases = self
-                .live
-                .iter()
-                .filter_map(|it| Some((it.until?, 0, it.arrival, it.id)));
-            let waits = self
-                .waiting
-                .iter()
-                .map(|it| (it.until, 1, it.arrival, it.id));
-            match leases.chain(waits).min() {
-                Some((until, _, _, id)) if until <= now => {
-                    self.finish(id, Effect::TimedOut, effects);
-                    self.serve(now, effects);
-                }
+            let requests = self.requests.iter().filter_map(|it| match it.stage {
+                Stage::Held { until, .. } => Some((until?, 1, it.arrival, Ok(it.id))),
+                Stage::Waiting { until } => Some((until, 2, it.arrival, Ok(it.id))),
+            });
+            let sessions = self.sessions.iter();
+            let sessions = sessions.map(|it| (it.until, 0, it.arrival, Err(it.what.id)));
+            match requests.chain(sessions).min_by_key(|it| (it.0, it.1, it.2)) {
+                Some((until, _, _, what)) if until <= now => match what {
+                    Ok(id) => self.finish(id, End::RanOut, now, effects),
+                    Err(id) => self.end_session(id, End::SessionRanOut, now, effects),
+                },
                 _ => return,
             }
+            self.serve(now, effects);
         }
     }
 
-    fn finish(
+    fn finish(&mut self, id: GrantId, end: End, now: Time, effects: &mut Vec<Effect>) {
+        let Some(at) = self.requests.iter().position(|it| it.id == id) else {
+            return;
+        };
+        let request = self.requests.remove(at);
+        if request.is_held() {
+            let kind = match end {
+                End::RanOut | End::SessionRanOut => EventKind::Expired,
+                End::Forced => EventKind::Forced,
+                End::GivenBack | End::Abandoned | End::Closed => EventKind::Released,
+            };
+            if !request.is_transaction() {
+                effects.push(Effect::Forget(id));
+            }
+            if request.repeatable && end != End::Abandoned {
+                self.remember(id, Cancelled::Granted, now, effects);
+            }
+            if let (Holder::Session(session), End::Forced) = (request.holder, end) {
+                let (token, names) = (request.token(), request.names());
+                effects.push(Effect::Lost(session, LostGrant { token, names }));
+            }
+            self.tell(&request, kind, now, effects);
+        } else {
+            effects.push(if end == End::RanOut {
+                Effect::TimedOut(id)
+            } else {
+                Effect::Cancelled(id)
+            });
+            if request.repeatable && end == End::GivenBack {
+                self.remember(id, Cancelled::Cancelled, now, effects);
+            }
+            self.tell(&request, EventKind::Left, now, effects);
+        }
+    }
+
+    fn end_all(&mut self, holder: Holder, end: End, now: Time, effects: &mut Vec<Effect>) {
+        let of = self.requests.iter().filter(|it| it.holder == holder);
+        for id in of.map(|it| it.id).collect::<Vec<_>>() {
+            self.finish(id, end, now, effects);
+        }
+    }
+
+    fn remember(&mut self, id: GrantId, how: Cancelled, now: Time, effects: &mut Vec<Effect>) {
+        self.ended.retain(|it| it.0 != id);
+        self.ended.push((id, now, how));
+        effects.push(Effect::Remember(id));
+    }
+
+    fn known_end(&self, id: GrantId, now: Time) -> Option<Cancelled> {
+        let known = self.ended.iter().find(|it| it.0 == id)?;
+        (known.1 + MEMORY >= now).then_some(known.2)
+    }
+
+    fn tell(&mut self, of: &Request, kind: EventKind, now: Time, effects: &mut Vec<Effect>) {
+        self.revision += 1;
+        effects.push(Effect::Event(LockEvent {
+            revision: self.revision,
+            time: now,
+            kind,
+            names: of.names(),
+            mode: of.mode,
+            token: of.token(),
+            party: of.party.clone(),
+        }));
+    }
+
+    fn find(&self, id: GrantId, by: &Principal) -> Option<Result<&Request, ()>> {
+        let request = self.requests.iter().find(|it| it.id == id)?;
+        Some(if may(&request.party.principal, by) {
+            Ok(request)
+        } else {
+            Err(())
+        })
+    }
+
+    fn cancel(
         &mut self,
         id: GrantId,
-        told: fn(GrantId) -> Effect,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
-        if let Some(at) = self.waiting.iter().position(|it| it.id == id) {
-            self.waiting.remove(at);
-            effects.push(told(id));
-            return true;
-        }
-        let Some(at) = self.live.iter().position(|it| it.id == id) else {
-            return false;
-        };
-        if self.live.remove(at).holder == Holder::Caller {
-            effects.push(Effect::Forget(id));
-        }
-        true
-    }
-
-    fn own_token(&self, name: &LockName, holder: Holder) -> Option<Token> {
-        let of = |it: &&Live| it.names.contains(name) && it.holder == holder;
-        self.live
-            .iter()
-            .find(of)
-            .filter(|_| holder != Holder::Caller)
-            .map(|it| it.token)
-    }
-
-    /// Whether somebody else holds `name`, or waits for it and came before.
-    fn is_blocked(&self, name: &LockName, holder: Holder, arrival: usize) -> bool {
-        let held = self.live.iter().any(|it| it.names.contains(name));
-        let ahead = self
-            .waiting
-            .iter()
-            .any(|it| it.arrival < arrival && it.queues_for(name));
-        (held && self.own_token(name, holder).is_none()) || ahead
-    }
-
-    fn acquire(
-        &mut self,
-        arrival: usize,
-        request: &Acquire,
+        by: &Principal,
         now: Time,
         effects: &mut Vec<Effect>,
-    ) -> Acquired {
-        let mut asked: Vec<(LockName, Option<Token>)> = Vec::new();
-        for name in &request.names {
-            if !asked.iter().any(|(it, _)| it == name) {
-                asked.push((name.clone(), self.own_token(name, request.holder)));
+    ) -> Result<Cancelled, ReleaseError> {
+        let found = match self.find(id, by) {
+            Some(Err(())) => return Err(ReleaseError::NotHolder),
+            Some(Ok(it)) if it.is_held() => Cancelled::Granted,
+            Some(Ok(_)) => Cancelled::Cancelled,
+            None => {
+                return Ok(self.known_end(id, now).unwrap_or_else(|| {
+                    self.remember(id, Cancelled::Cancelled, now, effects);
+                    Cancelled::Cancelled
+                }));
             }
-        }
-        let wanted: Vec<_> = asked
-            .iter()
-            .filter(|it| it.1.is_none())
-            .map(|it| &it.0)
-            .collect();
-        let blocked = wanted
-            .iter()
-            .find(|it| self.is_blocked(it, request.holder, arrival));
-        if let Some(name) = blocked {
-            if request.wait.is_zero() {
-                return Acquired::Refused(AcquireError::Held((*name).clone()));
-            }
-            let queue =
-                |name: &LockName| self.waiting.iter().filter(|it| it.queues_for(name)).count();
-            if wanted.iter().any(|it| queue(it) >= self.waiters_per_lock) {
-                let text = format!("a lock takes at most {} waiters", self.waiters_per_lock);
-                return Acquired::Refused(AcquireError::Quota(text));
-            }
-        }
-        let is_blocked = blocked.is_some();
-        let waiting = Waiting {
-            id: request.id,
-            arrival,
-            holder: request.holder,
-            asked,
-            until: now + request.wait,
-            lease: request.lease,
-            label: request.label.clone(),
         };
-        if is_blocked {
-            self.waiting.push(waiting);
-            return Acquired::Waiting;
-        }
-        if waiting.asked.iter().all(|it| it.1.is_some()) {
-            // Nothing to grant: no token either.
-            let tokens = waiting
-                .asked
-                .into_iter()
-                .map(|(name, own)| (name, own.unwrap()));
-            let (tokens, acquired) = (tokens.collect(), vec![]);
-            return Acquired::Granted(Granted { tokens, acquired });
-        }
-        Acquired::Granted(self.grant(waiting, now, effects))
+        self.finish(id, End::GivenBack, now, effects);
+        Ok(found)
     }
 
-    fn grant(&mut self, waiting: Waiting, now: Time, effects: &mut Vec<Effect>) -> Granted {
-        let by_time = now.as_micros() / 1000 * 4096;
-        let token = by_time.max(self.last_token + 1);
-        self.last_token = token;
-        let mut granted = Granted {
-            tokens: vec![],
-            acquired: vec![],
-        };
-        for (name, own) in waiting.asked {
-            let own = own.or_else(|| self.own_token(&name, waiting.holder));
-            if own.is_none() {
-                granted.acquired.push(name.clone());
+    fn release(
+        &mut self,
+        id: GrantId,
+        by: &Principal,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Released, ReleaseError> {
+        match self.find(id, by) {
+            Some(Err(())) => Err(ReleaseError::NotHolder),
+            None => Ok(Released::Already),
+            Some(Ok(_)) => {
+                self.finish(id, End::GivenBack, now, effects);
+                Ok(Released::Released)
             }
-            granted.tokens.push((name, own.unwrap_or(token)));
         }
-        if granted.acquired.is_empty() {
-            return granted;
-        }
-        let live = Live {
-            id: waiting.id,
-            arrival: waiting.arrival,
-            holder: waiting.holder,
-            names: granted.acquired.clone(),
-            token,
-            since: now,
-            until: waiting.lease.map(|it| now + it),
-            lease: waiting.lease,
-            label: waiting.label,
-        };
-        keep(&live, effects);
-        self.live.push(live);
-        granted
     }
 
-    /// Grants, oldest first, until nobody can be granted anything.
-    fn serve(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let servable = |model: &Self, it: &Waiting| {
-            let mut wanted = it.asked.iter().filter(|it| it.1.is_none());
-            wanted.all(|(name, _)| !model.is_blocked(name, it.holder, it.arrival))
-        };
-        while let Some(at) = self.waiting.iter().position(|it| servable(self, it)) {
-            let waiting = self.waiting.remove(at);
-            let id = waiting.id;
-            let granted = self.grant(waiting, now, effects);
-            effects.push(Effect::Granted(id, granted));
+    fn force(&mut self, name: &LockName, now: Time, effects: &mut Vec<Effect>) -> Vec<Taken> {
+        let mut holders: Vec<_> = self.holders(name).cloned().collect();
+        holders.sort_by_key(Request::token);
+        for it in &holders {
+            self.finish(it.id, End::Forced, now, effects);
         }
+        let taken = |it: Request| Taken {
+            names: it.names(),
+            token: it.token(),
+            party: it.party,
+        };
+        holders.into_iter().map(taken).collect()
     }
 
     fn renew(
         &mut self,
         id: GrantId,
-        lease: Duration,
+        by: &Principal,
+        lease: Option<Duration>,
         now: Time,
         effects: &mut Vec<Effect>,
-    ) -> Result<Duration, RenewError> {
-        let live = self
-            .live
-            .iter_mut()
-            .find(|it| it.id == id)
-            .ok_or(RenewError::Lost)?;
-        let Some(until) = &mut live.until else {
-            return Ok(Duration::MAX);
-        };
-        *until = (*until).max(now + lease);
-        let remaining = until.since(now);
-        if live.lease.is_none_or(|it| it < lease) {
-            live.lease = Some(lease);
-            keep(live, effects);
+    ) -> Result<Grant, RenewError> {
+        match self.find(id, by) {
+            None => return Err(RenewError::Lost),
+            Some(Err(())) => return Err(RenewError::NotHolder),
+            Some(Ok(it)) if !it.is_held() => return Err(RenewError::Lost),
+            Some(Ok(_)) => {}
         }
-        Ok(remaining)
+        let at = self.requests.iter().position(|it| it.id == id).unwrap();
+        let request = &mut self.requests[at];
+        let Stage::Held { since, until, .. } = &mut request.stage else {
+            unreachable!()
+        };
+        let since = *since;
+        let mut remaining = None;
+        if let Some(until) = until {
+            let lease = lease.or(request.lease).unwrap();
+            *until = (*until).max(now + lease);
+            remaining = Some(until.since(now));
+            if request.lease < Some(lease) {
+                request.lease = Some(lease);
+                keep(request, effects);
+            }
+        }
+        if let Holder::Session(id) = request.holder {
+            let session = self.sessions.iter().find(|it| it.what.id == id).unwrap();
+            remaining = Some(session.until.since(now));
+        }
+        let request = &self.requests[at];
+        Ok(Grant {
+            names: request.names(),
+            mode: request.mode,
+            token: request.token(),
+            since,
+            remaining,
+            party: request.party.clone(),
+        })
     }
 
-    fn look(&self, name: &LockName, now: Time) -> Lock {
-        let holder = self.live.iter().find(|it| it.names.contains(name));
-        let waiting: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|it| it.queues_for(name))
-            .collect();
-        Lock {
-            holder: holder.map(|it| LockHolder {
-                token: it.token,
-                label: it.label.clone(),
-                remaining: it.until.map(|it| it.since(now)),
-                held_for: now.since(it.since),
-            }),
-            waiting: waiting.len(),
-            waiters: waiting.iter().map(|it| it.label.clone()).collect(),
-        }
+    fn holders(&self, name: &LockName) -> impl Iterator<Item = &Request> {
+        let of = |it: &&Request| it.is_held() && it.covers(name);
+        self.requests.iter().filter(of)
+    }
+
+    fn waiters(&self, name: &LockName) -> impl Iterator<Item = &Request> {
+        let of = |it: &&Request| !it.is_held() && it.covers(name);
+        self.requests.iter().filter(of)
     }
 }
 
-fn keep(live: &Live, effects: &mut Vec<Effect>) {
-    if let (Holder::Caller, Some(lease)) = (live.holder, live.lease) {
-        effects.push(Effect::Keep(CallerGrant {
-            id: live.id,
-            names: live.names.clone(),
-            token: live.token,
-            lease,
-            label: live.label.clone(),
-        }));
-    }
+fn keep(request: &Request, effects: &mut Vec<Effect>) {
+    let life = match (request.holder, request.lease) {
+        (Holder::Session(id), _) => Life::Session(id),
+        (Holder::Caller, Some(lease)) => Life::Lease(lease),
+        _ => return,
+    };
+    effects.push(Effect::Keep(CallerGrant {
+        id: request.id,
+        repeatable: request.repeatable,
+        names: request.names(),
+        mode: request.mode,
+        token: request.token(),
+        life,
+        party: request.party.clone(),
+    }));
+}
+
+fn may(of: &Principal, by: &Principal) -> bool {
+    of == by || *by == Principal::node()
 }

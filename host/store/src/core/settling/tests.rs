@@ -18,7 +18,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            core: Core::volatile(Limits::default()),
+            core: Core::volatile(Limits::default(), Time::from_micros(1_000_000)),
             now: Time::from_micros(1_000_000),
             effects: Vec::new(),
         }
@@ -48,7 +48,7 @@ impl World {
         let taken = self
             .core
             .force_release(&name(text), self.now, &mut self.effects);
-        taken.is_some()
+        !taken.is_empty()
     }
 
     fn end(&mut self, transaction: TransactionId) {
@@ -62,7 +62,7 @@ impl World {
 
     fn is_held(&mut self, text: &str) -> bool {
         let lock = self.core.look(&name(text), self.now, &mut self.effects);
-        lock.holder.is_some()
+        lock.holding > 0
     }
 
     fn served(&mut self) -> Vec<GrantId> {
@@ -125,9 +125,10 @@ fn a_lease_is_not_renewed_by_a_commit_that_settles() {
     let commit = leased(&mut world);
     assert_eq!(world.keep(&commit), Ok(()));
     let id = commit.guards[0].grant;
+    let by = crate::store::Principal::node();
     let renewed = world
         .core
-        .renew(id, 9 * SECOND, world.now, &mut world.effects);
+        .renew(id, &by, Some(9 * SECOND), world.now, &mut world.effects);
     assert_eq!(renewed, Err(crate::store::RenewError::Lost));
 }
 

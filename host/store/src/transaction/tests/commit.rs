@@ -3,8 +3,9 @@
 use super::*;
 use crate::contract::{guarded, of, open, query};
 use crate::id::CommitId;
-use crate::store::{Answer, Lock, Released, RenewError, Taken, Versioned};
-use crate::time::Time;
+use crate::secret::SpaceKey;
+use crate::shell::lock_operations;
+use crate::store::{Answer, Versioned};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
@@ -215,33 +216,11 @@ impl Store for Lossy {
         self.world.store.summary()
     }
 
-    fn now(&self) -> Time {
-        self.world.store.now()
+    fn key(&self) -> &SpaceKey {
+        self.world.store.key()
     }
 
-    fn acquire(&self, request: Acquire) -> Answer<'_, Result<Granted, AcquireError>> {
-        self.world.store.acquire(request)
-    }
-
-    fn renew(&self, grant: GrantId, lease: Duration) -> Answer<'_, Result<Duration, RenewError>> {
-        self.world.store.renew(grant, lease)
-    }
-
-    fn release(&self, grant: GrantId) -> Answer<'_, Result<Released, StoreError>> {
-        self.world.store.release(grant)
-    }
-
-    fn force_release(
-        &self,
-        name: LockName,
-        reason: String,
-    ) -> Answer<'_, Result<Option<Taken>, StoreError>> {
-        self.world.store.force_release(name, reason)
-    }
-
-    fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>> {
-        self.world.store.lock(name)
-    }
+    lock_operations!(self => self.world.store);
 
     fn get(
         &self,
@@ -253,10 +232,6 @@ impl Store for Lossy {
 
     fn list(&self, collection: Collection, query: Query) -> Answer<'_, Result<Page, StoreError>> {
         self.world.store.list(collection, query)
-    }
-
-    fn end(&self, transaction: TransactionId) {
-        self.world.store.end(transaction);
     }
 }
 

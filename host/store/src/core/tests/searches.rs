@@ -1,0 +1,197 @@
+//! Searches for deadlocks that take more than one call.
+
+use super::deadlocks::owned;
+use super::locks::LockSlot;
+use super::races::Dice;
+use super::request::Request;
+use super::slab::At;
+use super::*;
+use std::collections::BTreeSet;
+
+/// An owner `x` that many others wait behind one another for, so that a search
+/// from it is long: `o0` waits for `x`, `o1` for `o0`, and so on. What it would
+/// have to ask for is answered.
+fn chain(world: &mut World, length: usize) -> Acquire {
+    world.hold(&owned("x", &["0"]));
+    for it in 0..length {
+        world.hold(&owned(&format!("o{it}"), &[&(it + 1).to_string()]));
+    }
+    // The last first: then no other search is long.
+    for it in (0..length).rev() {
+        world.wait(&owned(&format!("o{it}"), &[&it.to_string()]));
+    }
+    owned("x", &[&length.to_string()])
+}
+
+fn tick_until_idle(world: &mut World) -> usize {
+    let mut ticks = 0;
+    while world.core.next_deadline().is_some_and(|it| it <= world.now) {
+        let before = world.core.table.searched.get();
+        world.tick();
+        ticks += 1;
+        let steps = world.core.table.searched.get() - before;
+        assert!(steps <= deadlock::STEPS as u64, "{steps} steps in one call");
+        assert!(ticks < 1_000);
+    }
+    ticks
+}
+
+#[test]
+fn a_long_search_goes_on_later_and_finds_the_cycle() {
+    let mut world = World::new();
+    let last = chain(&mut world, 1_000);
+    world.wait(&last);
+    assert!(tick_until_idle(&mut world) > 1);
+    let told = world.told();
+    let [Effect::Deadlock(id, cycle)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!((*id, cycle.0.len()), (last.id, 1_001));
+    assert_eq!(world.core.statistics().deadlocks, 1);
+    assert_eq!(world.count("1000"), (1, 0));
+}
+
+#[test]
+fn a_long_search_that_the_graph_changes_under_tells_nobody_of_what_is_gone() {
+    let mut world = World::new();
+    let last = chain(&mut world, 1_000);
+    world.wait(&last);
+    world.tick();
+    // The chain breaks at its far end, and behind the search.
+    for at in [1, 999] {
+        let lock = world.look(&at.to_string());
+        let holder = lock.holders[0].grant;
+        let node = Principal::node();
+        world
+            .core
+            .release(holder, &node, world.now, &mut world.effects)
+            .unwrap();
+    }
+    tick_until_idle(&mut world);
+    let deadlocks = |it: &Effect| matches!(it, Effect::Deadlock(..));
+    assert!(!world.told().iter().any(deadlocks));
+    assert_eq!(world.core.next_deadline(), Some(world.now + LEASE));
+}
+
+#[test]
+fn of_two_long_searches_for_one_cycle_the_younger_waiter_is_told() {
+    let mut world = World::new();
+    let first = chain(&mut world, 1_000);
+    // Somebody new comes into the cycle while the search goes on: X waits for
+    // the last of the chain by way of Z.
+    world.hold(&owned("z", &["z"]));
+    world.wait(&owned("x", &["z"]));
+    let second = owned("z", &["1000"]);
+    world.wait(&second);
+    assert!(world.core.next_deadline() <= Some(world.now));
+    world.wait(&first);
+    tick_until_idle(&mut world);
+    let told = world.told().into_iter().filter_map(|it| match it {
+        Effect::Deadlock(id, _) => Some(id),
+        _ => None,
+    });
+    // Each closed a cycle of its own, and each is its youngest.
+    let told: BTreeSet<_> = told.collect();
+    assert_eq!(told, BTreeSet::from([first.id, second.id]));
+}
+
+/// Whether a request waits for itself, told without any index: every pair of
+/// requests is looked at.
+fn is_deadlocked(core: &Core, id: GrantId) -> bool {
+    let table = &core.table;
+    let all: Vec<_> = table.all().collect();
+    let blocks = |at: At<Request>, waiter: At<Request>, lock: At<LockSlot>| {
+        let (other, waiter) = (&table.requests[at], &table.requests[waiter]);
+        let both_read = other.mode == Mode::Shared && waiter.mode == Mode::Shared;
+        let is_in_the_way = other.is_held() || other.arrival < waiter.arrival;
+        other.locks.contains(lock) && is_in_the_way && !both_read
+    };
+    let blockers = |waiter: At<Request>| {
+        let others = all.iter().copied().filter(move |it| *it != waiter);
+        let locks = table.requests[waiter].locks.as_slice();
+        let in_the_way =
+            others.filter(move |it| locks.iter().any(|lock| blocks(*it, waiter, *lock)));
+        in_the_way.map(|it| table.owner_of(it)).collect::<Vec<_>>()
+    };
+    let from = table.find(id).unwrap();
+    let (mut reached, mut next) = (BTreeSet::new(), blockers(from));
+    while let Some(owner) = next.pop() {
+        if owner == table.owner_of(from) {
+            return true;
+        }
+        if reached.insert(owner) {
+            let own = all.iter().filter(|it| table.owner_of(**it) == owner);
+            let waits = own.filter(|it| !table.requests[**it].is_held());
+            next.extend(waits.flat_map(|it| blockers(*it)));
+        }
+    }
+    false
+}
+
+fn deadlocked(core: &Core) -> BTreeSet<GrantId> {
+    let waits = core.table.all().map(|it| &core.table.requests[it]);
+    let waits = waits.filter(|it| !it.is_held()).map(|it| it.id);
+    waits.filter(|it| is_deadlocked(core, *it)).collect()
+}
+
+#[test]
+fn searches_that_are_interrupted_at_every_step_find_every_cycle_and_nothing_else() {
+    let mut found = 0;
+    for round in 0..150 {
+        let mut dice = Dice(round);
+        let mut world = World::new();
+        world.core.searches.steps = 1 + dice.below(3);
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let mut asks: Vec<Acquire> = Vec::new();
+        for _ in 0..60 {
+            match dice.below(10) {
+                0..5 => {
+                    let owner = ["v", "w", "x", "y", "z"][dice.below(5)];
+                    let several = [names[dice.below(6)], names[dice.below(6)]];
+                    let ask = owned(owner, &several[..1 + dice.below(2)]);
+                    let ask = if dice.below(3) == 0 { shared(ask) } else { ask };
+                    world.acquire(&ask);
+                    asks.push(ask);
+                }
+                5..7 if !asks.is_empty() => {
+                    let at = dice.below(asks.len());
+                    world.release(&asks[at]);
+                }
+                _ => {}
+            }
+            world.told();
+            let before = deadlocked(&world.core);
+            world.tick();
+            for told in world.told() {
+                if let Effect::Deadlock(id, cycle) = told {
+                    assert!(before.contains(&id), "round {round}: {cycle}");
+                    found += 1;
+                }
+            }
+            let is_idle = world.core.next_deadline() > Some(world.now);
+            let left = deadlocked(&world.core);
+            assert!(!is_idle || left.is_empty(), "round {round}: {left:?}");
+            assert_sound(&world.core);
+        }
+        tick_until_idle(&mut world);
+        assert_eq!(deadlocked(&world.core), BTreeSet::new(), "round {round}");
+    }
+    assert!(found > 100, "{found}");
+}
+
+#[test]
+fn a_search_for_a_wait_that_ends_is_given_up() {
+    let mut world = World::new();
+    let last = chain(&mut world, 1_000);
+    world.wait(&last);
+    let other = Acquire {
+        id: GrantId::mint(),
+        ..last.clone()
+    };
+    // It is behind its own owner: that is found at once, search or no search.
+    let refusal = world.acquire(&other);
+    assert!(refusal != Acquired::Waiting);
+    assert!(world.core.next_deadline() <= Some(world.now));
+    world.release(&last);
+    assert!(world.core.next_deadline() > Some(world.now));
+}

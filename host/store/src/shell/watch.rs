@@ -1,0 +1,226 @@
+//! Those who watch what happens to locks.
+//!
+//! ```text
+//!   state machine --event--> ring -+--> watcher: where it stands, a prefix
+//!                             |    +--> watcher
+//!                   the oldest fall out: whoever stands before them is told
+//!                   of a gap
+//! ```
+//!
+//! The ring is all there is: a watcher is a place in it, and costs the same
+//! however slow it is. While nobody watches, and nobody has for [`MEMORY`],
+//! nothing is recorded.
+
+use super::Shell;
+use crate::core::Limits;
+use crate::store::{LockEvent, MEMORY, Revision, WatchQuery, Watched};
+use crate::time::Time;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+/// How many events a watcher goes through while it keeps others from recording.
+const LOOKS: usize = 256;
+
+/// Tells what happens to locks. Dropping it ends that.
+pub struct Watch {
+    ring: Arc<Ring>,
+    prefix: String,
+    /// Everything up to this has been told, or is not asked for.
+    seen: Revision,
+}
+
+/// What is remembered of what happened.
+pub(super) struct Ring {
+    events: Mutex<Events>,
+    news: Notify,
+    /// How many events there is room for.
+    room: usize,
+    /// How many may watch.
+    watchers_max: usize,
+}
+
+#[derive(Default)]
+struct Events {
+    ring: VecDeque<Arc<LockEvent>>,
+    /// Events up to this one are not remembered.
+    forgotten: Revision,
+    watchers: usize,
+    /// When something happened for the first time that nobody watched, since
+    /// somebody did.
+    unwatched_since: Option<Time>,
+    closed: bool,
+}
+
+/// What a watcher finds.
+enum Look {
+    Found(Watched),
+    /// There is more, but what was gone through is not for this watcher.
+    More,
+    /// It has seen everything.
+    Nothing,
+    Closed,
+}
+
+impl Watch {
+    /// Where the watcher stands: it has been told all there is to tell up to
+    /// this. To go on from here later, ask for what is behind it.
+    ///
+    /// Before anything was told this is where the watch began. So what is
+    /// listed after that is no older than it.
+    pub fn revision(&self) -> Revision {
+        self.seen
+    }
+
+    /// Waits for the next thing to tell; `None` when the store is closed.
+    /// Dropping the future misses nothing.
+    pub async fn next(&mut self) -> Option<Watched> {
+        let Self { ring, prefix, seen } = self;
+        loop {
+            // Made before looking, so that nothing is missed in between.
+            let news = ring.news.notified();
+            match ring.look(prefix, seen) {
+                Look::Found(watched) => return Some(watched),
+                Look::More => {}
+                Look::Nothing => news.await,
+                Look::Closed => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.ring.lock().watchers -= 1;
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("Watch");
+        text.field("prefix", &self.prefix).field("seen", &self.seen);
+        text.finish_non_exhaustive()
+    }
+}
+
+impl Shell {
+    pub(crate) fn watch(&self, query: WatchQuery) -> Result<Watch, String> {
+        let mut state = self.state();
+        let last = state.core.revision();
+        let seen = self.ring.join(query.after, last, state.is_watched)?;
+        state.heed_watchers(true);
+        Ok(Watch {
+            ring: self.ring.clone(),
+            prefix: query.prefix,
+            seen,
+        })
+    }
+}
+
+impl Ring {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            events: Mutex::default(),
+            news: Notify::new(),
+            room: limits.events,
+            watchers_max: limits.watchers,
+        }
+    }
+
+    /// Remembers events, in order. Whether there is anybody to do it for.
+    pub(super) fn record(&self, events: impl Iterator<Item = LockEvent>, now: Time) -> bool {
+        let mut remembered = self.lock();
+        for event in events {
+            remembered.ring.push_back(Arc::new(event));
+            if remembered.ring.len() > self.room {
+                remembered.forget_oldest();
+            }
+        }
+        let is_wanted = remembered.watchers > 0 || {
+            let since = *remembered.unwatched_since.get_or_insert(now);
+            now <= since + MEMORY
+        };
+        if !is_wanted {
+            remembered.ring = VecDeque::new();
+        }
+        is_wanted
+    }
+
+    /// Wakes those who watch.
+    pub(super) fn tell(&self) {
+        self.news.notify_waiters();
+    }
+
+    pub(super) fn watchers(&self) -> usize {
+        self.lock().watchers
+    }
+
+    /// Whoever watches is told the rest, and then that it is over.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.tell();
+    }
+
+    /// One watcher more: where it stands. `last` is the revision of the last
+    /// event there was.
+    fn join(
+        &self,
+        after: Option<Revision>,
+        last: Revision,
+        is_recorded: bool,
+    ) -> Result<Revision, String> {
+        let mut events = self.lock();
+        if events.watchers >= self.watchers_max {
+            return Err(format!("at most {} may watch", self.watchers_max));
+        }
+        events.watchers += 1;
+        events.unwatched_since = None;
+        if !is_recorded {
+            events.forgotten = last;
+        }
+        Ok(match after {
+            None => last,
+            // Somebody else's, or of a time that is not remembered: begin with
+            // a gap.
+            Some(after) if after > last => 0,
+            Some(after) => after,
+        })
+    }
+
+    /// What there is behind `seen`, which is moved behind what was looked at.
+    fn look(&self, prefix: &str, seen: &mut Revision) -> Look {
+        let events = self.lock();
+        if *seen < events.forgotten {
+            *seen = events.forgotten;
+            return Look::Found(Watched::Gap(*seen));
+        }
+        let from = events.ring.partition_point(|it| it.revision <= *seen);
+        for event in events.ring.range(from..).take(LOOKS) {
+            *seen = event.revision;
+            if event.names.iter().any(|it| it.as_str().starts_with(prefix)) {
+                return Look::Found(Watched::Event(event.clone()));
+            }
+        }
+        if events.ring.len() > from.saturating_add(LOOKS) {
+            Look::More
+        } else if events.closed {
+            Look::Closed
+        } else {
+            Look::Nothing
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.events
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+impl Events {
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.ring.pop_front() {
+            self.forgotten = oldest.revision;
+        }
+    }
+}
