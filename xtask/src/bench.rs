@@ -1,24 +1,32 @@
-//! `cargo xtask bench`: requests per second, side by side in one run.
+//! `cargo xtask bench`: how fast it is, side by side in one run.
 //!
 //! Only ratios taken in one run count. Every round runs each contender once,
-//! in an order that is turned by one place each round; the table shows medians
+//! in an order that is turned by one place each round; the tables show medians
 //! over the rounds and the spread. The load has one core, the server the other.
 
 mod contender;
-mod load;
+mod generator;
+mod http;
+mod locks;
+mod orders;
+mod sample;
+mod scratch;
+mod server;
+mod suite;
 mod table;
 mod tools;
+mod wrk;
 
-use crate::guests;
-use crate::process::{cargo, run as run_program};
-use crate::serve::{Profile, host};
-use crate::steps::{Outcome, say};
-use contender::Contender;
-use load::Sample;
-use std::time::Duration;
+use crate::steps::Outcome;
+use clap::ValueEnum;
+use std::path::PathBuf;
+use suite::Suite;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// What is measured; without it, everything.
+    suite: Option<Which>,
+
     /// How often each contender is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -27,53 +35,61 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
 
-    /// Connections held open by the load.
+    /// Connections held open by the load on HTTP.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
 
-    /// Only contenders whose name contains this; the reference always runs.
+    /// Only contenders whose name contains this, and what they are compared
+    /// with.
     #[arg(long)]
     only: Option<String>,
+
+    /// Write every round to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// Handlers behind the gateway, beside plain axum and `wasmtime serve`.
+    Http,
+    /// The lock API, beside a bare tonic server and etcd.
+    Locks,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let contenders = prepare(arguments)?;
-    let load = load::Load {
-        connections: arguments.connections,
-        duration: Duration::from_secs(arguments.seconds),
-    };
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
-    for round in 0..arguments.rounds {
-        say(&format!("Round {} of {}", round + 1, arguments.rounds));
-        for turn in 0..contenders.len() {
-            let at = (turn + round as usize) % contenders.len();
-            let sample = contenders[at].measure(&load)?;
-            say(&format!(
-                "  {:<42} {:>9.0} requests/s",
-                contenders[at].name, sample.rate
-            ));
-            samples[at].push(sample);
+    tools::taskset()?;
+    let mut suites = Vec::new();
+    for which in [Which::Http, Which::Locks] {
+        if arguments.suite.is_none_or(|it| it == which) {
+            let mut suite = prepare(which, arguments)?;
+            if let Some(only) = &arguments.only {
+                suite.keep(only);
+            }
+            suites.push(suite);
         }
     }
-    table::print(&contenders, &samples);
-    Ok(())
+    let mut all = Vec::new();
+    for suite in suites {
+        let measured = suite.measure(arguments.rounds)?;
+        all.push((suite, measured));
+    }
+    for (suite, measured) in &all {
+        table::print(suite, measured);
+    }
+    match &arguments.json {
+        Some(path) => table::write(path, &all),
+        None => Ok(()),
+    }
 }
 
 /// Builds and installs what the contenders need.
-fn prepare(arguments: &Arguments) -> Outcome<Vec<Contender>> {
-    guests::target()?;
-    guests::plugins()?;
-    guests::test_guests()?;
-    let tools = tools::install()?;
-    say("Building the reference");
-    run_program(
-        cargo("tests/bench/reference").args(["build", "--release", "--locked"]),
-        "building the reference",
-    )?;
-    let lockport = host(Profile::Release)?;
-    let mut contenders = contender::all(&lockport, &tools.wasmtime);
-    if let Some(only) = &arguments.only {
-        contenders.retain(|it| it.is_reference() || it.name.contains(only.as_str()));
+fn prepare(which: Which, arguments: &Arguments) -> Outcome<Suite> {
+    match which {
+        Which::Http => http::suite(wrk::Shape {
+            connections: arguments.connections,
+            seconds: arguments.seconds,
+        }),
+        Which::Locks => locks::suite(arguments.seconds),
     }
-    Ok(contenders)
 }

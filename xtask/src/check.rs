@@ -1,8 +1,9 @@
 //! `cargo xtask check`: what has to pass before a change lands.
 
-use crate::process::{cargo, run};
+use crate::process::{cargo, root, run};
 use crate::steps::{Outcome, say};
-use crate::{guests, test};
+use crate::{external, guests, test};
+use std::process::Command;
 
 /// The workspaces, each with the flags that choose its target.
 const WORKSPACES: [(&str, &[&str]); 3] = [
@@ -11,9 +12,15 @@ const WORKSPACES: [(&str, &[&str]); 3] = [
     ("tests/guests", &["--target", "wasm32-wasip2"]),
 ];
 
+/// What benchmarks need besides, each a workspace of its own. Only their format
+/// and their lock files are checked: linting would build all of their
+/// dependencies once more.
+const BENCHES: [&str; 2] = ["tests/bench/locks", "tests/bench/reference"];
+
 pub(crate) fn run_all() -> Outcome {
     guests::target()?;
-    for (folder, _) in WORKSPACES {
+    let folders = WORKSPACES.iter().map(|(folder, _)| *folder);
+    for folder in folders.chain(BENCHES) {
         say(&format!("Checking the format of {}", name(folder)));
         run(
             cargo(folder).args(["fmt", "--all", "--check"]),
@@ -21,6 +28,15 @@ pub(crate) fn run_all() -> Outcome {
         )
         .map_err(|failure| failure.hint("`cargo fmt --all` in that folder mends it"))?;
     }
+    for folder in BENCHES {
+        // They share packages with the host, whose dependencies change.
+        run(
+            cargo(folder).args(["update", "--workspace", "--locked", "--quiet"]),
+            &format!("the check of {folder}/Cargo.lock"),
+        )
+        .map_err(|failure| failure.hint("`cargo update --workspace` in that folder mends it"))?;
+    }
+    protocol()?;
     test::run(&test::Arguments::default())?;
     for (folder, flags) in WORKSPACES {
         say(&format!("Linting {}", name(folder)));
@@ -33,6 +49,18 @@ pub(crate) fn run_all() -> Outcome {
         )?;
     }
     Ok(())
+}
+
+/// Whether what other programs see is as it should be.
+fn protocol() -> Outcome {
+    let buf = external::buf()?;
+    say("Linting the protocol");
+    run(
+        Command::new(buf)
+            .arg("lint")
+            .current_dir(root().join("proto")),
+        "buf lint",
+    )
 }
 
 fn name(folder: &str) -> &str {

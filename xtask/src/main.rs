@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod external;
 mod guests;
 mod process;
 mod serve;

@@ -25,6 +25,12 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Says of what it is a failure.
+    pub(crate) fn within(mut self, of: &str) -> Self {
+        self.what = format!("{of}: {}", self.what);
+        self
+    }
 }
 
 impl fmt::Display for Failure {

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every test, from a fresh clone.
 
-use crate::guests;
 use crate::process::{self, answers, cargo};
 use crate::steps::{Outcome, say};
+use crate::{external, guests};
 use std::ffi::OsString;
 use std::process::Command;
 
@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     guests::target()?;
     guests::plugins()?;
     guests::test_guests()?;
+    let python = external::python_packages()?;
     if arguments.runner.is_empty() {
         say("Testing the components' own logic");
         process::run(
@@ -25,7 +26,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         )?;
     }
     say("Testing the host (the first build takes minutes)");
-    process::run(runner().args(&arguments.runner), "the tests")
+    process::run(
+        runner()
+            .args(&arguments.runner)
+            .env("LOCKPORT_TEST_PYTHONPATH", python),
+        "the tests",
+    )
 }
 
 /// Nextest where it is installed, else cargo's own runner.

@@ -8,17 +8,19 @@ use std::process::Command;
 /// The release of wasmtime that stands beside us: the one we are built with.
 const WASMTIME: &str = "48.0.8";
 
-pub(super) struct Tools {
-    pub(super) wasmtime: PathBuf,
+/// What binds a program to a core.
+pub(super) fn taskset() -> Outcome {
+    debian("taskset", "util-linux")
 }
 
-pub(super) fn install() -> Outcome<Tools> {
-    for (program, package) in [("wrk", "wrk"), ("taskset", "util-linux")] {
-        debian(program, package)?;
-    }
-    Ok(Tools {
-        wasmtime: wasmtime()?,
-    })
+/// The load on HTTP servers.
+pub(super) fn wrk() -> Outcome {
+    debian("wrk", "wrk")
+}
+
+/// What stands beside the lock API.
+pub(super) fn etcd() -> Outcome {
+    debian("etcd", "etcd-server")
 }
 
 fn debian(program: &str, package: &str) -> Outcome {
@@ -31,10 +33,16 @@ fn debian(program: &str, package: &str) -> Outcome {
         Command::new("apt-get").args(["install", "--yes", package]),
         "apt-get install",
     )
-    .map_err(|failure: Failure| failure.hint(format!("install `{program}` and try again")))
+    .map_err(|failure: Failure| {
+        failure.hint(format!(
+            "install `{program}` and try again; on Debian, as root, \
+             `apt-get update && apt-get install {package}`"
+        ))
+    })
 }
 
-fn wasmtime() -> Outcome<PathBuf> {
+/// wasmtime's own command.
+pub(super) fn wasmtime() -> Outcome<PathBuf> {
     let folder = root().join("target/bench");
     let program = folder.join("bin/wasmtime");
     let installed = output(Command::new(&program).arg("--version"), "wasmtime");

@@ -1,50 +1,45 @@
-//! One measurement: `wrk` on its own core, and what it found.
+//! One measurement of an HTTP server: `wrk` on its own core, and what it found.
 
+use super::orders::{self, Order};
+use super::sample::Sample;
+use super::server::{LOAD_CORE, Server, on_core};
 use crate::process::output;
 use crate::steps::{Failure, Outcome};
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-/// The core the load runs on; the server has [`SERVER_CORE`].
-pub(super) const LOAD_CORE: &str = "0";
-/// See [`LOAD_CORE`].
-pub(super) const SERVER_CORE: &str = "1";
-
-pub(super) struct Load {
-    pub(super) connections: u32,
-    pub(super) duration: Duration,
+/// What is asked of an HTTP server.
+#[derive(Clone, Copy)]
+pub(super) enum Load {
+    /// `GET /hello`, answered with 12 bytes.
+    Hello,
+    /// Something with the orders of the shop.
+    Orders(Order),
 }
 
-/// What one run of the load found.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    /// Requests per second.
-    pub(super) rate: f64,
-    /// The 99th percentile of the latency.
-    pub(super) p99: Duration,
-    /// Answers that were neither 2xx nor 3xx.
-    pub(super) refused: u64,
+/// Over so many connections, for so long.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) connections: u32,
+    pub(super) seconds: u64,
 }
 
 impl Load {
-    /// Puts the load on `url`, with a script of wrk's where one is needed.
-    pub(super) fn put_on(&self, url: &str, script: Option<&PathBuf>) -> Outcome<Sample> {
-        let mut wrk = Command::new("taskset");
-        wrk.args([
-            "--cpu-list",
-            LOAD_CORE,
-            "wrk",
-            "--latency",
-            "--threads",
-            "1",
-        ])
-        .args(["--connections", &self.connections.to_string()])
-        .args(["--duration", &format!("{}s", self.duration.as_secs())]);
-        if let Some(script) = script {
-            wrk.arg("--script").arg(script);
-        }
-        let text = output(wrk.arg(url), "wrk")?;
+    /// Puts the load on a server.
+    pub(super) fn put_on(self, server: &Server, shape: Shape) -> Outcome<Sample> {
+        let address = &server.address;
+        let mut wrk = on_core(LOAD_CORE, "wrk");
+        wrk.args(["--latency", "--threads", "1"])
+            .args(["--connections", &shape.connections.to_string()])
+            .args(["--duration", &format!("{}s", shape.seconds)]);
+        match self {
+            Self::Hello => wrk.arg(format!("http://{address}/hello")),
+            Self::Orders(order) => {
+                let script = orders::script(address, order)?;
+                wrk.arg("--script").arg(script);
+                wrk.arg(format!("http://{address}/"))
+            }
+        };
+        let text = output(&mut wrk, "wrk")?;
         parse(&text).ok_or_else(|| Failure::new(format!("wrk printed no figures:\n{text}")))
     }
 }
@@ -56,8 +51,10 @@ fn parse(text: &str) -> Option<Sample> {
     };
     Some(Sample {
         rate: field("Requests/sec:")?.parse().ok()?,
+        p50: duration(&field("50%")?)?,
         p99: duration(&field("99%")?)?,
         refused: field("Non-2xx or 3xx responses:").map_or(Some(0), |it| it.parse().ok())?,
+        busy: None,
     })
 }
 
@@ -85,6 +82,7 @@ mod tests {
                     500 requests in 5.00s\n  Non-2xx or 3xx responses: 7\nRequests/sec:  75000.25\n";
         let sample = parse(text).expect("a sample");
         assert!((sample.rate - 75_000.25).abs() < 0.001);
+        assert_eq!(sample.p50, Duration::from_micros(316));
         assert_eq!(sample.p99, Duration::from_micros(1_250));
         assert_eq!(sample.refused, 7);
         assert!(parse("nothing").is_none());
