@@ -1,16 +1,22 @@
-//! The command line: every command and flag, as types. No behaviour.
+//! The command line: every command and flag, as types. No behaviour. Those of
+//! the commands that talk to a lock API are in `arguments.rs`.
 //!
 //! The doc comments are the help. What was asked for goes to standard output;
 //! everything else, logs and errors included, goes to standard error.
 
+mod arguments;
 mod check;
+mod client;
 pub mod exit;
+mod lock;
+mod locks;
 mod output;
 mod pack;
 mod serve;
 mod sources;
 
 use crate::telemetry::LogFormat;
+use arguments::{LockArgs, LocksArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exit::Exit;
 use output::Output;
@@ -66,6 +72,23 @@ enum Command {
 
     /// Put a component and its manifest into one file
     Pack(Pack),
+
+    /// Run a command while holding locks
+    ///
+    /// Waits for the locks, runs the command, renews the locks while it runs,
+    /// and releases them when it has ended. The command finds the grant in
+    /// LOCKPORT_GRANT and the fencing token in LOCKPORT_FENCING_TOKEN. Signals
+    /// are passed on to it, and its exit code is passed on from it: 128 and the
+    /// signal's number if a signal ended it.
+    ///
+    /// If the locks are lost, the command is told to end by SIGTERM, and ended
+    /// by SIGKILL before anybody else can have been granted them.
+    #[command(after_help = arguments::LOCK_EXAMPLES)]
+    Lock(LockArgs),
+
+    /// Look at locks, take them and give them back
+    #[command(after_help = arguments::LOCKS_EXAMPLES)]
+    Locks(LocksArgs),
 }
 
 /// What a node runs, over what its configuration says.
@@ -88,6 +111,15 @@ struct NodeArgs {
     /// The address for requests; port 0 picks a free one
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+
+    /// The address for the lock API; port 0 picks a free one, `off` has none
+    #[arg(long, value_name = "ADDR")]
+    lock: Option<String>,
+
+    /// The address for health and metrics; port 0 picks a free one, `off` has
+    /// none
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
 
     /// How log lines look
     #[arg(long, value_name = "FORMAT")]
@@ -151,10 +183,16 @@ pub fn main() -> ExitCode {
         Err(error) => return output::usage(&error),
     };
     let output = Output::new(cli.global.format, cli.global.color);
+    let global = &cli.global;
     let done = match cli.command {
-        Command::Serve(node) => serve::run(&cli.global, &node, &output),
-        Command::Check(check) => check::run(&cli.global, &check, &output),
+        Command::Serve(node) => serve::run(global, &node, &output),
+        Command::Check(check) => check::run(global, &check, &output),
         Command::Pack(pack) => pack::run(&pack, &output),
+        Command::Locks(locks) => locks::run(global, &locks, &output),
+        Command::Lock(lock) => match lock::run(global, &lock) {
+            Ok(code) => return code,
+            Err(report) => Err(report),
+        },
     };
     match done {
         Ok(()) => Exit::Done.into(),

@@ -1,15 +1,15 @@
 //! The front door: requests come in, handlers answer them.
 //!
 //! ```text
-//!  listener -> connection -> dispatch -> rescue          an error becomes an answer
-//!   accept      patience        |
-//!                               +- target, route          whose request is it   (pure)
-//!                               +- headers, intake        what the handler sees of it
-//!                               +- locks                  what the route declares
-//!                               +- engine                 an instance answers
-//!                               |    +- calls -> ...      other components join in
-//!                               +- commit                 when it counts
-//!                               +- outgoing               what the client sees of it
+//!  listener -> dispatch -> rescue          an error becomes an answer
+//!                 |
+//!                 +- target, route          whose request is it   (pure)
+//!                 +- headers, intake        what the handler sees of it
+//!                 +- locks                  what the route declares
+//!                 +- engine                 an instance answers
+//!                 |    +- calls -> ...      other components join in
+//!                 +- commit                 when it counts
+//!                 +- outgoing               what the client sees of it
 //! ```
 //!
 //! One request is one transaction. [`dispatch`] opens it before anything can
@@ -18,12 +18,10 @@
 
 pub mod calls;
 pub mod commit;
-pub mod connection;
 pub mod dispatch;
 pub mod headers;
 pub mod identity;
 pub mod intake;
-pub mod listener;
 pub mod locks;
 pub mod outcome;
 pub mod outgoing;
@@ -32,8 +30,13 @@ pub mod rescue;
 pub mod route;
 pub mod target;
 
+use crate::listener::Service;
+use crate::metrics::{Metrics, NOWHERE, RouteMetrics, TransactionMetrics};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use lockport_engine::{Component, LockPattern};
 use lockport_store::Store;
+use outgoing::Outgoing;
 use pattern::{RouteLock, RouteSpec};
 use route::{Clash, Router};
 use std::collections::HashMap;
@@ -48,6 +51,10 @@ pub struct Gateway {
     /// another component than the one it names.
     components: HashMap<Arc<str>, Callee>,
     store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    /// Requests that have no route.
+    nowhere: RouteMetrics,
+    transactions: TransactionMetrics,
 }
 
 /// A loaded component, and what its manifest says of its requests.
@@ -75,6 +82,7 @@ pub struct Route {
     methods: pattern::Methods,
     lock: Option<RouteLock>,
     owner: Arc<Deployed>,
+    metrics: RouteMetrics,
 }
 
 struct Callee {
@@ -88,11 +96,15 @@ impl Gateway {
     pub fn new(
         store: Arc<dyn Store>,
         components: Vec<(Arc<Deployed>, Vec<RouteSpec>)>,
+        metrics: Arc<Metrics>,
     ) -> Result<Self, Clash<Arc<Route>>> {
         let mut gateway = Self {
             routes: Router::new(),
             components: HashMap::new(),
             store,
+            nowhere: metrics.route(NOWHERE, NOWHERE),
+            transactions: metrics.transactions(),
+            metrics,
         };
         for (deployed, specs) in components {
             let mut own = Router::new();
@@ -102,6 +114,7 @@ impl Gateway {
                     methods: spec.methods,
                     lock: spec.lock,
                     owner: deployed.clone(),
+                    metrics: gateway.metrics.route(&deployed.name, spec.path.text()),
                 });
                 own.add(spec.path.clone(), spec.methods, route.clone())?;
                 gateway.routes.add(spec.path, spec.methods, route)?;
@@ -113,6 +126,17 @@ impl Gateway {
             gateway.components.insert(deployed.name.clone(), callee);
         }
         Ok(gateway)
+    }
+}
+
+impl Service for Arc<Gateway> {
+    type Body = Outgoing<Incoming>;
+
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
+        self.handle(request)
     }
 }
 

@@ -5,23 +5,27 @@
 //! before that, with a hint and an exit code of its own.
 //!
 //! ```text
-//!   main --> cli --> node                 who builds
+//!   main --> cli --> node                               who builds
 //!                     |
-//!                     +--> gateway        who listens
-//!                     |       |
-//!                     |       v
-//!                     |    engine         who runs components
-//!                     |       |
-//!                     v       v
-//!                      store              who holds what
+//!                     +--> listener                     who accepts
+//!                     |      |       |        |
+//!                     |      v       v        v
+//!                     |  gateway   locks    admin       who answers
+//!                     |      |       |        |
+//!                     |      v       |        |
+//!                     |   engine     |        |         who runs components
+//!                     |      |       |        |
+//!                     v      v       v        v
+//!                              store                    who holds what
 //!
-//!   config: read by cli and node only.   descriptors, shutdown, telemetry: leaves.
+//!   config: read by cli and node only.
+//!   descriptors, metrics, shutdown, telemetry: leaves.
 //! ```
 //!
 //! What is deliberately absent: nothing here names wasmtime or SQLite; only
 //! `cli/output.rs` prints; only `cli/exit.rs` knows exit codes; only
-//! `gateway/rescue.rs` picks a status; only `config/environment.rs` reads the
-//! environment.
+//! `gateway/rescue.rs` and `admin/refusal.rs` pick a status; only `metrics.rs`
+//! names metrics; only `config/environment.rs` reads the environment.
 
 pub mod cli;
 
@@ -31,9 +35,15 @@ pub mod bundle;
 
 pub mod node;
 
+pub mod listener;
+
 pub mod gateway;
 
+pub mod admin;
+
 pub mod descriptors;
+
+pub mod metrics;
 
 pub mod shutdown;
 

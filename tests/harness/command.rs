@@ -59,6 +59,27 @@ impl Lockport {
         self
     }
 
+    /// Runs it so that a file that may not grow is an error to it, and not a
+    /// signal that ends it.
+    pub(crate) fn told_of_file_limits(mut self) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            shell.current_dir(dir);
+        }
+        self.command = shell;
+        self
+    }
+
     /// Starts it with its output captured by the caller.
     #[track_caller]
     pub(crate) fn spawn(mut self) -> Child {
@@ -86,14 +107,30 @@ impl Lockport {
     /// Runs it to its end.
     #[track_caller]
     pub(crate) fn run(self) -> Finished {
-        let mut running = self.start();
-        let status = wait(&mut running.child, "`lockport` ends");
-        running.stdout.wait_for_end();
-        running.stderr.wait_for_end();
+        self.start().finish()
+    }
+}
+
+impl Running {
+    /// Sends it a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process number is small");
+        let pid = rustix::process::Pid::from_raw(pid).expect("it is not zero");
+        rustix::process::kill_process(pid, signal)
+            .expect("it is our child and has not been waited for");
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Finished {
+        let status = wait(&mut self.child, "`lockport` ends");
+        self.stdout.wait_for_end();
+        self.stderr.wait_for_end();
         Finished {
             code: status.code(),
-            stdout: running.stdout.text(),
-            stderr: running.stderr.text(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
         }
     }
 }

@@ -6,7 +6,9 @@
 //! everything that a decent client would never send.
 
 mod connection;
+mod h2;
 
+pub(crate) use self::h2::H2;
 pub(crate) use connection::Connection;
 
 use serde_json::Value;

@@ -17,20 +17,31 @@
 mod command;
 mod footprint;
 mod guests;
+mod history;
 mod http;
+mod lock_api;
 mod logs;
 mod node;
 mod probe;
+mod proxy;
+mod python;
 mod random;
 mod shop;
 
-pub(crate) use command::{Finished, lockport};
+pub(crate) use command::{Finished, Running, lockport};
 pub(crate) use footprint::Footprint;
 pub(crate) use guests::{built_wasm, component_dir, guest_dir, root};
-pub(crate) use http::{Answer, BodyEnd, Client, Connection, request};
+pub(crate) use history::{Held, History, check_events};
+pub(crate) use http::{Answer, BodyEnd, Client, Connection, H2, request};
+pub(crate) use lock_api::{
+    Answered, Ask, IsRefused, JsonApi, LockApi, Refused, SessionStream, Speaks, Watching, acquire,
+    acquire_waiting, address_of, brief_grant, duration, encoded, millis, runtime, shared, wait_for,
+};
 pub(crate) use logs::Logs;
-pub(crate) use node::{Builder, Node, Storage};
+pub(crate) use node::{Builder, Node, Storage, secret_of};
 pub(crate) use probe::{HeldLock, steps};
+pub(crate) use proxy::{Proxy, Way};
+pub(crate) use python::python;
 pub(crate) use random::Random;
 pub(crate) use shop::{
     Order, RESOURCE_LOCKED, assert_is_time, assert_shop_error, at_minute, cents, moment, new_order,

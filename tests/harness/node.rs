@@ -4,11 +4,13 @@
 //! listens. Dropping a [`Node`] kills its process and nothing else.
 
 use super::command::{Lockport, lockport, wait};
-use super::http::{Answer, Client, Connection, Request, request};
+use super::http::{Answer, Client, Connection, H2, Request, request};
 use super::{BOUND, Logs, component_dir, guest_dir};
 use serde_json::Value;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
@@ -32,6 +34,7 @@ pub(crate) enum Storage {
 pub(crate) struct Builder {
     components: Vec<PathBuf>,
     config: toml::Table,
+    disk_can_refuse: bool,
     home: Arc<TempDir>,
 }
 
@@ -41,6 +44,8 @@ pub(crate) struct Node {
     address: SocketAddr,
     ready: Value,
     logs: Logs,
+    /// Whether something is done to it that it rightly complains about.
+    may_log_errors: bool,
     /// Keeps its directory until the process is gone.
     _home: Arc<TempDir>,
 }
@@ -55,6 +60,11 @@ pub(crate) struct Call {
 /// content, and compiling is most of what starting a node costs.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+}
+
+/// The token of a principal of [`Builder::token`].
+pub(crate) fn secret_of(principal: &str) -> String {
+    format!("{principal}-0123456789abcdef0123456789abcdef")
 }
 
 // === impl Builder ===
@@ -134,6 +144,33 @@ impl Builder {
         self
     }
 
+    /// Serves the lock API to whoever has the token of this principal, which is
+    /// [`secret_of`] it, and to nobody without one.
+    pub(crate) fn token(mut self, principal: &str, operator: bool, locks: &[&str]) -> Self {
+        let file = self.home.path().join(format!("{principal}.token"));
+        std::fs::write(&file, secret_of(principal)).expect("the directory is ours");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600))
+            .expect("the directory is ours");
+        let mut token = toml::Table::new();
+        token.insert("principal".to_owned(), principal.into());
+        token.insert("file".to_owned(), file.display().to_string().into());
+        token.insert("operator".to_owned(), operator.into());
+        token.insert("locks".to_owned(), locks.to_vec().into());
+        self.config
+            .entry("tokens")
+            .or_insert_with(|| Toml::Array(Vec::new()))
+            .as_array_mut()
+            .expect("tokens are a list")
+            .push(Toml::Table(token));
+        self
+    }
+
+    /// Runs the node so that [`Node::limit_file_size`] makes its disk refuse.
+    pub(crate) fn disk_can_refuse(mut self) -> Self {
+        self.disk_can_refuse = true;
+        self
+    }
+
     /// Where an embedded store of this node keeps its data.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.home.path().join("data")
@@ -168,8 +205,13 @@ impl Builder {
     /// Starts the node and waits until it listens.
     #[track_caller]
     pub(crate) fn start(&self) -> Node {
-        let command = lockport(self.arguments()).dir(self.home.path());
-        Node::start(command, Arc::clone(&self.home))
+        let mut command = lockport(self.arguments()).dir(self.home.path());
+        if self.disk_can_refuse {
+            command = command.told_of_file_limits();
+        }
+        let mut node = Node::start(command, Arc::clone(&self.home));
+        node.may_log_errors = self.disk_can_refuse;
+        node
     }
 }
 
@@ -182,11 +224,14 @@ impl Node {
         let builder = Builder {
             components: Vec::new(),
             config: toml::Table::new(),
+            disk_can_refuse: false,
             home: Arc::new(home),
         };
         builder
             .memory()
             .set("listen.http", "127.0.0.1:0")
+            .set("listen.lock", "127.0.0.1:0")
+            .set("listen.admin", "127.0.0.1:0")
             .set("engine.cache", cache().display().to_string())
     }
 
@@ -199,6 +244,8 @@ impl Node {
         let command = lockport(["serve", "--format", "json", "--config", &config])
             .dir(home.path())
             .env("LOCKPORT_LISTEN__HTTP", "127.0.0.1:0")
+            .env("LOCKPORT_LISTEN__LOCK", "127.0.0.1:0")
+            .env("LOCKPORT_LISTEN__ADMIN", "127.0.0.1:0")
             .env("LOCKPORT_STORE__URL", "memory:")
             .env("LOCKPORT_ENGINE__CACHE", &cache().display().to_string());
         Self::start(command, Arc::new(home))
@@ -233,6 +280,7 @@ impl Node {
             address: address.parse().expect("it is an address"),
             ready,
             logs,
+            may_log_errors: false,
             _home: home,
         }
     }
@@ -274,6 +322,12 @@ impl Node {
         Client::new(self.address)
     }
 
+    /// A connection of HTTP/2.
+    #[track_caller]
+    pub(crate) fn h2(&self) -> H2 {
+        H2::connect(self.address)
+    }
+
     /// A connection for raw bytes.
     #[track_caller]
     pub(crate) fn connect(&self) -> Connection {
@@ -291,6 +345,19 @@ impl Node {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where one of its listeners is, by its key in `[listen]`.
+    #[track_caller]
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        let address = self.ready[name].as_str();
+        let address = address.unwrap_or_else(|| panic!("no `{name}`: {}", self.ready));
+        address.parse().expect("it is an address")
+    }
+
+    /// A client of its administrators' listener, which keeps its connection.
+    pub(crate) fn admin(&self) -> Client {
+        Client::new(self.listener("admin"))
     }
 
     /// `http://` and where it listens.
@@ -323,6 +390,22 @@ impl Node {
         rustix::process::prlimit(
             Some(self.process()),
             rustix::process::Resource::Nofile,
+            limit,
+        )
+        .expect("it is our child");
+    }
+
+    /// Lets the process write no file beyond so many bytes from now on; or
+    /// any, without a limit.
+    #[track_caller]
+    pub(crate) fn limit_file_size(&self, bytes: Option<u64>) {
+        let limit = rustix::process::Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        rustix::process::prlimit(
+            Some(self.process()),
+            rustix::process::Resource::Fsize,
             limit,
         )
         .expect("it is our child");
@@ -378,7 +461,7 @@ impl Drop for Node {
         }
         let errors = self.logs.errors();
         assert!(
-            errors.is_empty(),
+            errors.is_empty() || self.may_log_errors,
             "the node logged errors:\n{}",
             errors.join("\n")
         );

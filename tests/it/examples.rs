@@ -1,12 +1,25 @@
 //! Every folder of `examples/` is run, and has to print what it says.
 //!
 //! An example is a README, a `lockport.toml`, a `run.sh` that talks to
-//! `$LOCKPORT_URL` by `curl`, and an `expected.txt`. Ids and times, which
-//! differ each time, are written `<id>` and `<time>` there.
+//! `$LOCKPORT_URL` and `$LOCKPORT_LOCK_URL` by `curl`, and an `expected.txt`.
+//! What differs each time is written there as what it is: see [`VARYING`].
 
-use crate::harness::{Finished, Node, lockport, root};
+use crate::harness::{Finished, Node, address_of, lockport, root};
 use std::path::Path;
 use std::process::Command;
+
+/// How long the one is that a text begins with, if it begins with one.
+type LengthOf = fn(&str) -> Option<usize>;
+
+/// What differs each time: its name, and how to find it.
+const VARYING: &[(&str, LengthOf)] = &[
+    ("<id>", id),
+    ("<grant>", grant),
+    ("<request>", request),
+    ("<time>", time),
+    ("<seconds>", seconds),
+    ("<number>", number),
+];
 
 #[test]
 fn every_example_prints_what_it_says() {
@@ -50,6 +63,7 @@ fn run(folder: &Path) -> String {
         .arg("run.sh")
         .current_dir(folder)
         .env("LOCKPORT_URL", node.url())
+        .env("LOCKPORT_LOCK_URL", format!("http://{}", address_of(&node)))
         .output()
         .expect("a shell and curl are there");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -57,17 +71,19 @@ fn run(folder: &Path) -> String {
     String::from_utf8(output.stdout).expect("it prints text")
 }
 
-/// `text` with ids and times replaced.
+/// `text` with everything replaced that is [`VARYING`].
 fn normalised(text: &str) -> String {
     let mut normal = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
-        let (length, name) = match (id(rest), time(rest)) {
-            (Some(length), _) => (length, Some("<id>")),
-            (None, Some(length)) => (length, Some("<time>")),
-            (None, None) => (next.len_utf8(), None),
-        };
-        normal.push_str(name.unwrap_or(&rest[..length]));
+        let found = VARYING
+            .iter()
+            .find_map(|(name, length)| Some((*name, length(rest)?)));
+        let (name, length) = found.unwrap_or_else(|| {
+            let length = next.len_utf8();
+            (&rest[..length], length)
+        });
+        normal.push_str(name);
         rest = &rest[length..];
     }
     normal
@@ -79,13 +95,42 @@ fn id(text: &str) -> Option<usize> {
     is_id.then_some(36)
 }
 
-/// How long the time is that `text` begins with. A time that the example gives
-/// itself, in the 2040s, is left as it is.
+/// The same for the secret of a grant: 48 hexadecimal digits.
+fn grant(text: &str) -> Option<usize> {
+    let is_grant = shape(text, &"x".repeat(48))?;
+    is_grant.then_some(48)
+}
+
+/// The same for the id of a request: 32 of them.
+fn request(text: &str) -> Option<usize> {
+    let is_request = shape(text, &"x".repeat(32))?;
+    is_request.then_some(32)
+}
+
+/// The same for a time. One that the example gives itself, in the 2040s, is
+/// left as it is.
 fn time(text: &str) -> Option<usize> {
     if !shape(text, "dddd-dd-ddTdd:dd:dd")? || text.starts_with("204") {
         return None;
     }
-    Some(text.find('Z')? + 1)
+    let end = |utc: &str| Some(text.find(utc)? + utc.len());
+    [end("Z"), end("+00:00")].into_iter().flatten().min()
+}
+
+/// The same for a duration, in quotation marks: the first of them is part of
+/// it, so that it does not begin in the middle of a word.
+fn seconds(text: &str) -> Option<usize> {
+    let quoted = text.strip_prefix('"')?;
+    let end = quoted.find("s\"")?;
+    let number = &quoted[..end];
+    let is_number = number.bytes().all(|it| it.is_ascii_digit() || it == b'.');
+    (is_number && end > 0).then_some(end + 3)
+}
+
+/// The same for a fencing token or a revision: 13 digits or more.
+fn number(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    (digits >= 13).then_some(digits)
 }
 
 fn shape(text: &str, shape: &str) -> Option<bool> {

@@ -26,6 +26,7 @@ macro_rules! on_every_store {
     };
 }
 
+mod admin;
 mod answers;
 mod bad_bodies;
 mod bad_input;
@@ -41,7 +42,26 @@ mod examples;
 mod fencing;
 mod gateway;
 mod growth;
+mod h2c;
 mod hostile;
+mod listen_config;
+mod lock_broken;
+mod lock_client;
+mod lock_command;
+mod lock_crowd;
+mod lock_frames;
+mod lock_histories;
+mod lock_json;
+mod lock_names;
+mod lock_older;
+mod lock_outcomes;
+mod lock_overtaken;
+mod lock_python;
+mod lock_queues;
+mod lock_races;
+mod lock_unavailable;
+mod lock_watch;
+mod locks_cli;
 mod malformed;
 mod money;
 mod requests;

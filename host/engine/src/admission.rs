@@ -25,6 +25,8 @@ pub(crate) struct Door {
     work: Arc<Semaphore>,
     /// One permit per request that may wait.
     queue: Semaphore,
+    work_max: usize,
+    queue_max: usize,
 }
 
 /// A request that was let in.
@@ -43,10 +45,24 @@ pub(crate) type Place<'a> = SemaphorePermit<'a>;
 impl Door {
     pub(crate) fn new(limits: &Limits) -> Self {
         let permits = |count: usize| count.min(Semaphore::MAX_PERMITS);
+        let (work_max, queue_max) = (permits(limits.instances), permits(limits.queue));
         Self {
-            work: Arc::new(Semaphore::new(permits(limits.instances))),
-            queue: Semaphore::new(permits(limits.queue)),
+            work: Arc::new(Semaphore::new(work_max)),
+            queue: Semaphore::new(queue_max),
+            work_max,
+            queue_max,
         }
+    }
+
+    /// How many requests are at work, not counting those beyond the limit.
+    pub(crate) fn at_work(&self) -> usize {
+        self.work_max.saturating_sub(self.work.available_permits())
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue_max
+            .saturating_sub(self.queue.available_permits())
     }
 
     /// Lets a request in. Dropping the future gives up its place.

@@ -2,6 +2,7 @@
 
 use crate::call::Call;
 use crate::failure::Failure;
+use crate::statistics::Tally;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -52,6 +54,8 @@ struct Running {
     returned: bool,
     /// What is still missing of the length that the handler announced.
     missing: Option<u64>,
+    /// Counts how the component fails.
+    tally: Arc<Tally>,
 }
 
 /// Why a body broke off.
@@ -91,10 +95,18 @@ impl Answer {
 impl AnswerBody {
     /// The body of a handler that goes on: on a task of its own, so that
     /// nobody who does not read can hold up its deadline.
-    pub(crate) fn running(body: HyperOutgoingBody, headers: &http::HeaderMap, call: Call) -> Self {
+    pub(crate) fn running(
+        body: HyperOutgoingBody,
+        headers: &http::HeaderMap,
+        call: Call,
+        tally: Arc<Tally>,
+    ) -> Self {
+        let counted = tally.clone();
+        let end = async move { counted.note(call.end().await) };
         Self(Kind::Running(Running {
             body,
-            call: Some(tokio::spawn(call.end())),
+            call: Some(tokio::spawn(end)),
+            tally,
             returned: false,
             missing: announced(headers),
         }))
@@ -217,7 +229,7 @@ impl Running {
             // If the handler failed, that is why its body broke off.
             Some(Err(broken)) => match self.poll_outcome(task) {
                 Poll::Ready(Err(failure)) => Some(Err(failure)),
-                _ => Some(Err(broken)),
+                _ => Some(self.tally.note(Err(broken))),
             },
             None => ready!(self.poll_outcome(task)).err().map(Err),
         })

@@ -11,6 +11,7 @@ use crate::instance::{Instance, State};
 use crate::pool::Pool;
 use crate::printer::Printer;
 use crate::spec::Spec;
+use crate::statistics::{ComponentStatistics, Tally};
 use lockport_store::transaction::Scope;
 use std::fmt;
 use std::future::poll_fn;
@@ -31,6 +32,7 @@ pub struct Component {
     printer: Arc<Printer>,
     door: Door,
     pool: Arc<Pool>,
+    tally: Arc<Tally>,
 }
 
 /// What an instance knows of the request it serves.
@@ -66,6 +68,7 @@ impl Component {
             printer: Arc::new(Printer::new(spec.name.clone())),
             door: Door::new(&spec.limits),
             pool: Arc::default(),
+            tally: Arc::default(),
             spec: Arc::new(spec),
         }
     }
@@ -83,6 +86,27 @@ impl Component {
     /// it had set one: nothing of it was sent, and nothing should be
     /// committed.
     pub async fn answer(
+        self: &Arc<Self>,
+        request: http::Request<crate::Body>,
+        context: Context,
+        admission: Admission,
+    ) -> Result<Answer, Failure> {
+        self.tally
+            .note(self.serve(request, context, admission).await)
+    }
+
+    /// How it stands.
+    pub(crate) fn statistics(&self) -> ComponentStatistics {
+        ComponentStatistics {
+            name: self.spec.name.clone(),
+            busy: self.door.at_work() as u64,
+            idle: self.pool.idle() as u64,
+            waiting: self.door.waiting() as u64,
+            failures: self.tally.counts(),
+        }
+    }
+
+    async fn serve(
         self: &Arc<Self>,
         request: http::Request<crate::Body>,
         context: Context,
@@ -110,7 +134,8 @@ impl Component {
         match poll_fn(|task| call.poll_head(task)).await? {
             Progress::Head(set) => {
                 let (head, body) = response(set)?.into_parts();
-                let body = AnswerBody::running(body, &head.headers, call);
+                let tally = self.tally.clone();
+                let body = AnswerBody::running(body, &head.headers, call, tally);
                 Ok(Answer { head, body })
             }
             Progress::Ended(working, None) => {

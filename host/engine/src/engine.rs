@@ -11,9 +11,10 @@ use crate::linker;
 use crate::load::{self, LoadError};
 use crate::pool::Pool;
 use crate::spec::Spec;
+use crate::statistics::Statistics;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
@@ -78,6 +79,8 @@ pub(crate) struct Inner {
     waiting: AtomicUsize,
     /// The pools of the components that are loaded.
     pools: Mutex<Vec<Weak<Pool>>>,
+    components: Mutex<Vec<Weak<Component>>>,
+    instances_max: u32,
     memory: u64,
     _clock: Clock,
 }
@@ -101,6 +104,8 @@ impl Engine {
             slots: Arc::new(Semaphore::new(options.instances as usize)),
             waiting: AtomicUsize::new(0),
             pools: Mutex::default(),
+            components: Mutex::default(),
+            instances_max: options.instances,
             memory: options.memory,
             _clock: clock,
         });
@@ -129,9 +134,19 @@ impl Engine {
         code.initialize_copy_on_write_image()
             .map_err(|error| LoadError::compile(&error))?;
         let pre = linker::link(&self.0.linker, &code)?;
-        let component = Component::new(self.0.clone(), pre, spec);
-        self.0.add(component.pool());
-        Ok(Arc::new(component))
+        let component = Arc::new(Component::new(self.0.clone(), pre, spec));
+        self.0.add(&component);
+        Ok(component)
+    }
+
+    /// How it stands.
+    pub fn statistics(&self) -> Statistics {
+        let components = lock(&self.0.components);
+        let components = components.iter().filter_map(Weak::upgrade);
+        Statistics {
+            instances_max: self.0.instances_max.into(),
+            components: components.map(|it| it.statistics()).collect(),
+        }
     }
 
     /// What its components share.
@@ -191,15 +206,18 @@ impl Inner {
         }
     }
 
-    fn add(&self, pool: &Arc<Pool>) {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+    fn add(&self, component: &Arc<Component>) {
+        let mut pools = lock(&self.pools);
         pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Arc::downgrade(pool));
+        pools.push(Arc::downgrade(component.pool()));
+        let mut components = lock(&self.components);
+        components.retain(|it| it.strong_count() > 0);
+        components.push(Arc::downgrade(component));
     }
 
     /// The pools there are. The lock is not held while instances are dropped.
     fn pools(&self) -> Vec<Arc<Pool>> {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = lock(&self.pools);
         pools.iter().filter_map(Weak::upgrade).collect()
     }
 }
@@ -218,6 +236,12 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// Lists of what is loaded are whole at every point where something could
+/// panic.
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn new_wasmtime(options: &Options) -> Result<wasmtime::Engine, LoadError> {

@@ -46,10 +46,10 @@ mod limits;
 mod linker;
 mod load;
 mod output;
-mod pattern;
 mod pool;
 mod printer;
 mod spec;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -60,8 +60,9 @@ pub use component::{Component, Context};
 pub use engine::{Engine, Options};
 pub use failure::Failure;
 pub use load::LoadError;
-pub use pattern::LockPattern;
+pub use lockport_store::LockPattern;
 pub use spec::{Limits, Reuse, Spec};
+pub use statistics::{ComponentStatistics, Statistics};
 
 /// What may go wrong under a body, for the log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -56,7 +56,6 @@ impl<T> Pool<T> {
     }
 
     /// How many are idle.
-    #[cfg(test)]
     pub(crate) fn idle(&self) -> usize {
         self.lock().instances.len()
     }

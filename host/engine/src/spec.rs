@@ -1,7 +1,7 @@
 //! What a manifest says of a component, once it is checked.
 
-use crate::pattern::LockPattern;
 use lockport_store::Collection;
+use lockport_store::LockPattern;
 use std::collections::HashMap;
 
 /// What a manifest says of a component, checked.

@@ -7,43 +7,69 @@ use crate::bundle::BundleError;
 use crate::bundle::section::SectionError;
 use crate::config::ConfigError;
 use crate::node::StartError;
+use lockport_client::{Error as ClientError, Reason};
 use lockport_store::embedded::OpenError;
 use std::error::Error;
 use std::process::ExitCode;
 
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// It did what it was asked.
-    Done = 0,
+    Done,
     /// A fault of ours.
-    Fault = 1,
+    Fault,
     /// The command line is wrong.
-    Usage = 2,
+    Usage,
     /// A configuration or a manifest is wrong, or components do not fit.
-    Config = 3,
+    Config,
     /// A component cannot be loaded.
-    Component = 4,
+    Component,
     /// An address cannot be bound.
-    Address = 5,
+    Address,
     /// The store cannot be opened.
-    Store = 6,
+    Store,
     /// Another process uses the data directory.
-    InUse = 7,
+    InUse,
+    /// The lock API gave no answer.
+    Unreachable,
+    /// The lock API does not permit it.
+    Denied,
+    /// The lock API does not understand what was asked, or does not allow it.
+    Refused,
+    /// A limit of the lock API is reached.
+    Quota,
+    /// Somebody else has the locks.
+    Contention,
+    /// The locks were lost.
+    Lost,
+    /// The command that was to be run cannot be.
+    NotRunnable,
+    /// There is no such command to be run.
+    NotFound,
+    /// As the caller chose.
+    Chosen(u8),
 }
 
 /// The codes, for `--help`.
 pub const HELP: &str = "\
 Exit codes:
-  0  done
-  1  a fault of lockport itself
-  2  the command line is wrong
-  3  the configuration or a manifest is wrong, or components do not fit together
-  4  a component cannot be loaded
-  5  an address cannot be bound
-  6  the store cannot be opened
-  7  another process uses the data directory";
+    0  done
+    1  a fault of lockport itself
+    2  the command line is wrong
+    3  the configuration or a manifest is wrong, or components do not fit together
+    4  a component cannot be loaded
+    5  an address cannot be bound
+    6  the store cannot be opened
+    7  another process uses the data directory
+    8  the lock API cannot be reached, or gave no answer
+    9  the lock API does not permit it
+   10  the lock API refused what was asked for
+   11  a limit of the lock API is reached
+   75  the locks were not obtained: somebody else has them
+   76  the locks were lost, or the grant has ended
+  126  the command that was to be run cannot be
+  127  the command that was to be run was not found";
 
 /// An error as its user sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,7 +123,7 @@ impl From<StartError> for Report {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Bundle(error) => Exit::of_bundle(error),
-            StartError::Wiring(_) => Exit::Config,
+            StartError::Wiring(_) | StartError::Token(_) => Exit::Config,
             StartError::Store(error) => Exit::of_store(error),
             StartError::Component { .. } => Exit::Component,
             StartError::Bind { .. } => Exit::Address,
@@ -107,7 +133,66 @@ impl From<StartError> for Report {
     }
 }
 
+impl From<ClientError> for Report {
+    fn from(error: ClientError) -> Self {
+        let hint = match error.reason {
+            None if error.outcome_unknown() => {
+                Some("is a node running? name its lock API with --server or LOCKPORT_LOCK_ADDR")
+            }
+            Some(Reason::Unauthenticated) => {
+                Some("give a token with --token-file or LOCKPORT_API_TOKEN")
+            }
+            Some(Reason::Held) => Some("wait for it with --wait, such as --wait 10s"),
+            _ => None,
+        };
+        Self::new(Exit::of_client(&error), &error, hint.map(str::to_owned))
+    }
+}
+
 impl Exit {
+    /// The code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Fault => 1,
+            Self::Usage => 2,
+            Self::Config => 3,
+            Self::Component => 4,
+            Self::Address => 5,
+            Self::Store => 6,
+            Self::InUse => 7,
+            Self::Unreachable => 8,
+            Self::Denied => 9,
+            Self::Refused => 10,
+            Self::Quota => 11,
+            Self::Contention => 75,
+            Self::Lost => 76,
+            Self::NotRunnable => 126,
+            Self::NotFound => 127,
+            Self::Chosen(code) => code,
+        }
+    }
+
+    fn of_client(error: &ClientError) -> Self {
+        if error.is_contention() {
+            return Self::Contention;
+        }
+        if error.is_lost() {
+            return Self::Lost;
+        }
+        if error.outcome_unknown() {
+            return Self::Unreachable;
+        }
+        match error.reason {
+            Some(Reason::Unauthenticated | Reason::AccessDenied | Reason::NotHolder) => {
+                Self::Denied
+            }
+            Some(Reason::Quota) => Self::Quota,
+            Some(Reason::Internal) => Self::Fault,
+            _ => Self::Refused,
+        }
+    }
+
     fn of_bundle(error: &BundleError) -> Self {
         match error {
             // What was named in the configuration is not there.
@@ -128,6 +213,7 @@ impl Exit {
             OpenError::InUse { .. } => Self::InUse,
             OpenError::Directory { .. }
             | OpenError::Newer { .. }
+            | OpenError::Unreleased { .. }
             | OpenError::Foreign { .. }
             | OpenError::NoLog { .. }
             | OpenError::Database(_)
@@ -138,7 +224,7 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

@@ -11,6 +11,7 @@ use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -106,6 +107,19 @@ impl Output {
         }
     }
 
+    /// What a lock API answered: as its JSON, or as `text` says it. Breaks if
+    /// nobody reads any more.
+    pub(super) fn answer<T: Serialize>(
+        &self,
+        answer: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> ControlFlow<()> {
+        match self.format {
+            Format::Json => self.write(&json(answer)),
+            Format::Text => self.write(&text(answer)),
+        }
+    }
+
     /// The command failed.
     pub(super) fn error(&self, report: &Report) {
         let text = match self.format {
@@ -114,7 +128,7 @@ impl Output {
                 error: &report.error,
                 causes: &report.causes,
                 hint: report.hint.as_deref(),
-                exit_code: report.exit as u8,
+                exit_code: report.exit.code(),
             }),
         };
         // Nobody is left to be told if this fails.
@@ -126,10 +140,17 @@ impl Output {
     }
 
     fn out(&self, text: &str) {
-        let mut stdout = AutoStream::new(std::io::stdout(), self.color);
         // A closed pipe ends quietly.
-        let _ = stdout.write_all(text.as_bytes());
-        let _ = stdout.flush();
+        let _ = self.write(text);
+    }
+
+    fn write(&self, text: &str) -> ControlFlow<()> {
+        let mut stdout = AutoStream::new(std::io::stdout(), self.color);
+        let written = stdout.write_all(text.as_bytes());
+        match written.and_then(|()| stdout.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
     }
 }
 
@@ -143,7 +164,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn json(event: &Event<'_>) -> String {
+fn json(event: &impl Serialize) -> String {
     // Strings, numbers and lists of them always have a JSON form.
     let mut line = serde_json::to_string(event).unwrap_or_default();
     line.push('\n');
@@ -165,6 +186,8 @@ fn summary(ready: &Ready, config: &NodeConfig) -> String {
     for (name, address) in &ready.listeners {
         field(name, &format!("http://{address}"));
     }
+    field("access", &ready.access);
+    field("compat", &ready.compat);
     field("store", &ready.store);
     for component in &ready.components {
         field("component", &format!("{STRONG}{}{PLAIN}", component.name));

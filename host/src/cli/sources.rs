@@ -43,8 +43,14 @@ fn flags(global: &Global, node: &NodeArgs) -> Vec<Flag> {
     if let Some(url) = &node.store {
         flags.push(Flag::one("--store", "store", "url", url));
     }
-    if let Some(address) = &node.http {
-        flags.push(Flag::one("--http", "listen", "http", address));
+    for (name, key, address) in [
+        ("--http", "http", &node.http),
+        ("--lock", "lock", &node.lock),
+        ("--admin", "admin", &node.admin),
+    ] {
+        if let Some(address) = address {
+            flags.push(Flag::one(name, "listen", key, address));
+        }
     }
     if let Some(lines) = node.log_format {
         let word = match LogFormat::from(lines) {

@@ -59,7 +59,11 @@ fn what_makes_no_sense_is_refused() {
     ] {
         let error = parse(arguments).unwrap_err();
         assert!(error.use_stderr(), "{arguments:?}");
-        assert_eq!(error.exit_code(), Exit::Usage as i32, "{arguments:?}");
+        assert_eq!(
+            error.exit_code(),
+            i32::from(Exit::Usage.code()),
+            "{arguments:?}"
+        );
     }
     assert!(!parse(&["--version"]).unwrap_err().use_stderr());
 }

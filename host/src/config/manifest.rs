@@ -133,12 +133,8 @@ impl Manifest {
 
 impl Grants {
     fn read(section: Section<'_>) -> Result<Self, ConfigError> {
-        let pattern = |value: &Value| {
-            let text = value::text(value)?;
-            LockPattern::parse(&text).map_err(|why| format!("has `{text}`, which {why}"))
-        };
         let grants = Self {
-            locks: section.or("locks", value::list(pattern), Vec::new())?,
+            locks: section.or("locks", value::list(value::lock_pattern), Vec::new())?,
             calls: section.or("calls", value::list(component_name), Vec::new())?,
         };
         for later in ["emits", "consumes", "outbound", "config", "secrets"] {
@@ -359,12 +355,6 @@ impl Show for Reuse {
             Self::Never => "never".to_owned().show(),
             Self::Requests(requests) => requests.show(),
         }
-    }
-}
-
-impl Show for LockPattern {
-    fn show(&self) -> String {
-        self.to_string().show()
     }
 }
 

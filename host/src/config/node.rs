@@ -4,12 +4,16 @@
 //! from the file, else it is the default. `deploy/lockport.toml` explains
 //! every key; a test holds it to that.
 
+mod listen;
+mod locks;
+
 use super::document::{ConfigError, Document, Origin, Setting};
 use super::section::Section;
 use super::value::{self, Show, Size, Value};
 use crate::telemetry::LogFormat;
+pub use listen::{CompatConfig, Listen, TokenConfig};
 use lockport_store::embedded::Durability;
-use std::net::{Ipv4Addr, SocketAddr};
+pub use locks::LocksConfig;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,8 +23,15 @@ use std::time::Duration;
 pub struct NodeConfig {
     /// Where it listens.
     pub listen: Listen,
+    /// Who may use the lock API and the administrators' listener. Without any,
+    /// whoever reaches them.
+    pub tokens: Vec<TokenConfig>,
+    /// How the older lock-manager contract is served.
+    pub compat: CompatConfig,
     /// Where locks and state live.
     pub store: StoreConfig,
+    /// How many locks, waiters and sessions there may be.
+    pub locks: LocksConfig,
     /// The components to load: directories with a `component.toml`, or `.wasm`
     /// files with their manifest inside.
     pub load: Vec<PathBuf>,
@@ -34,13 +45,6 @@ pub struct NodeConfig {
     pub file: Option<PathBuf>,
     /// Every key, what is in force for it, and where that came from.
     pub settings: Vec<Setting>,
-}
-
-/// `[listen]`
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// Requests to components, HTTP/1.1. Port 0 picks a free one.
-    pub http: SocketAddr,
 }
 
 /// `[store]`
@@ -92,6 +96,8 @@ pub struct Limits {
     pub headers: usize,
     /// Request line and headers of one request, in bytes.
     pub header_bytes: usize,
+    /// Requests at once on one connection of HTTP/2.
+    pub streams: u32,
     /// The body of one request, in bytes. A manifest may ask for less.
     pub request_body: u64,
     /// How long the head of a request may take, from its first byte.
@@ -120,6 +126,7 @@ const MEMORY: RangeInclusive<u64> = 1 << 20..=4 << 30;
 const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
 const HEADERS: RangeInclusive<u32> = 8..=1_000;
 const HEADER_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 20;
+const STREAMS: RangeInclusive<u32> = 1..=1_000_000;
 const REQUEST_BODY: RangeInclusive<u64> = 0..=1 << 40;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
@@ -142,9 +149,14 @@ impl NodeConfig {
 
     pub(super) fn of(document: &Document) -> Result<Self, ConfigError> {
         let root = document.root();
+        let tokens = TokenConfig::read_all(root.sections("tokens")?)?;
+        let listen = Listen::read(root.section("listen")?, !tokens.is_empty())?;
         let config = Self {
-            listen: Listen::read(root.section("listen")?)?,
+            compat: CompatConfig::read(root.section("compat")?, &listen)?,
+            listen,
+            tokens,
             store: StoreConfig::read(root.section("store")?)?,
+            locks: LocksConfig::read(root.section("locks")?)?,
             load: read_load(root.section("components")?)?,
             engine: EngineConfig::read(root.section("engine")?)?,
             limits: Limits::read(root.section("limits")?)?,
@@ -161,19 +173,6 @@ impl NodeConfig {
 }
 
 // === impl sections ===
-
-impl Listen {
-    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
-        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
-        let listen = Self {
-            http: section.or("http", value::address, default)?,
-        };
-        section.not_yet("lock")?;
-        section.not_yet("admin")?;
-        section.finish()?;
-        Ok(listen)
-    }
-}
 
 impl StoreConfig {
     fn read(section: Section<'_>) -> Result<Self, ConfigError> {
@@ -253,6 +252,7 @@ impl Limits {
                 value::size(HEADER_BYTES),
                 Size(32 << 10),
             )?),
+            streams: section.or("streams", value::integer(STREAMS), 250)?,
             request_body: section
                 .or("request_body", value::size(REQUEST_BODY), Size(32 << 20))?
                 .0,

@@ -7,6 +7,7 @@
 
 use super::document::{Entry, Table};
 use super::section::nearest;
+use lockport_store::LockPattern;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -146,6 +147,12 @@ pub fn address(value: &Value) -> Result<SocketAddr, String> {
         .map_err(|_| refuse(String::new()))
 }
 
+/// Reads a pattern of lock names.
+pub fn lock_pattern(value: &Value) -> Result<LockPattern, String> {
+    let text = text(value)?;
+    LockPattern::parse(&text).map_err(|why| format!("has `{text}`, which {why}"))
+}
+
 /// Reads one of the words in `choices`.
 pub fn choice<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&Value) -> Result<T, String> {
     move |value| {
@@ -220,6 +227,12 @@ impl Show for u32 {
 }
 
 impl Show for SocketAddr {
+    fn show(&self) -> String {
+        self.to_string().show()
+    }
+}
+
+impl Show for LockPattern {
     fn show(&self) -> String {
         self.to_string().show()
     }

@@ -135,7 +135,7 @@ impl JoinedCalls {
             Err(refusal) => Err(refusal),
         };
         let response = answered.unwrap_or_else(|refusal| {
-            outcome::call_refused(&self.id, &self.caller.name, &refusal);
+            outcome::call_refused(&self.gateway, &self.id, &self.caller.name, &refusal);
             refusal.response(&self.id)
         });
         Ok((response, place))

@@ -14,6 +14,7 @@ use super::rescue::Refusal;
 use super::route::{Found, Params};
 use super::target::{self, Target};
 use super::{Gateway, Route, headers, locks};
+use crate::metrics::{TransactionMetrics, TransactionOutcome};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
@@ -22,6 +23,7 @@ use http::{Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use lockport_engine::{Admission, Context};
 use lockport_store::Transaction;
+use lockport_store::store::CommitError;
 use lockport_store::transaction::{Limits, Scope};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -36,7 +38,11 @@ struct Routed {
 
 /// Ends a transaction when it is dropped, which gives back what it holds. A
 /// transaction that was committed is not touched.
-struct Ending(Arc<Transaction>);
+struct Ending<'g> {
+    transaction: Arc<Transaction>,
+    outcome: TransactionOutcome,
+    metrics: &'g TransactionMetrics,
+}
 
 impl Gateway {
     /// Answers a request, whatever happens. Dropping the future ends the
@@ -47,7 +53,7 @@ impl Gateway {
         B::Error: std::fmt::Display,
     {
         let id = RequestId::of(request.headers());
-        let mut outcome = Outcome::begin(id.clone(), request.method().clone());
+        let mut outcome = Outcome::begin(self, id.clone(), request.method().clone());
         let dispatched = AssertUnwindSafe(self.dispatch(request, &id, &mut outcome));
         let answer = dispatched.catch_unwind().await;
         let mut response = match answer.unwrap_or(Err(Refusal::Panicked)) {
@@ -68,7 +74,7 @@ impl Gateway {
         self: &Arc<Self>,
         request: Request<B>,
         id: &RequestId,
-        outcome: &mut Outcome,
+        outcome: &mut Outcome<'_>,
     ) -> Result<Response<Outgoing<B>>, Refusal>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -77,19 +83,20 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let routed = self.route(&mut parts)?;
         let owner = &routed.route.owner;
-        outcome.routed(&owner.name, &routed.route.path);
+        outcome.routed(&routed.route);
         headers::check_request(&parts.headers)?;
         headers::clean_request(&mut parts.headers);
         let deadline = Instant::now() + owner.deadline;
         let Intake { body, mut pump } = Intake::begin(body, owner.request_body).await?;
         let request = Request::from_parts(parts, body);
-        let transaction = self.begin(&routed.route, id);
-        let work = self.answer(request, routed, &transaction.0, id, deadline);
+        let mut ending = self.begin(&routed.route, id);
+        let work = self.answer(request, routed, &ending.transaction, id, deadline);
         let held = Pump::alongside(&mut pump, work).await??;
         // From here on it does not matter any more what the client still
         // sends: a commit that has begun is not broken off for it.
-        let stake = Stake::Request(&transaction.0);
-        let (head, body) = held.decide(stake).await?;
+        let decided = held.decide(Stake::Request(&ending.transaction)).await;
+        ending.note(&decided);
+        let (head, body) = decided?;
         Ok(respond(head, body, pump, id))
     }
 
@@ -140,13 +147,13 @@ impl Gateway {
         commit::hold(answer, point, sent, route.owner.response_held).await
     }
 
-    fn begin(&self, route: &Route, id: &RequestId) -> Ending {
+    fn begin(&self, route: &Route, id: &RequestId) -> Ending<'_> {
         let label = format!("{} {} {id}", route.owner.name, route.path);
-        Ending(Transaction::begin(
-            self.store.clone(),
-            Limits::default(),
-            label,
-        ))
+        Ending {
+            transaction: Transaction::begin(self.store.clone(), Limits::default(), label),
+            outcome: TransactionOutcome::Discarded,
+            metrics: &self.transactions,
+        }
     }
 }
 
@@ -199,9 +206,30 @@ fn respond<B>(
     Response::from_parts(head, body)
 }
 
-impl Drop for Ending {
+impl Ending<'_> {
+    /// Takes note of what was decided, to be counted.
+    fn note(&mut self, decided: &Result<(response::Parts, HeldBody), Refusal>) {
+        self.outcome = match decided {
+            Ok((head, _)) if head.status.as_u16() < 400 || self.transaction.kept() => {
+                TransactionOutcome::Committed
+            }
+            Err(Refusal::Commit(error)) => match error {
+                CommitError::Conflict { .. } => TransactionOutcome::Conflict,
+                CommitError::Unguarded { .. } => TransactionOutcome::Unguarded,
+                CommitError::Fenced { .. } => TransactionOutcome::Fenced,
+                CommitError::Aborted | CommitError::TooOld | CommitError::Store(_) => {
+                    TransactionOutcome::Failed
+                }
+            },
+            _ => TransactionOutcome::Discarded,
+        };
+    }
+}
+
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.abort();
+        self.transaction.abort();
+        self.metrics.ended(self.outcome);
     }
 }
 

@@ -10,8 +10,8 @@
 
 use super::rescue::Refusal;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -45,6 +45,22 @@ pub fn check_request(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Takes out of a request what its handler must not see.
 pub fn clean_request(headers: &mut HeaderMap) {
     clean(headers);
+    join_cookies(headers);
+}
+
+/// On HTTP/2 a client may send its cookies one by one. Whoever does not speak
+/// it has to see one header (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let all = headers.get_all(COOKIE).iter();
+    let all: Vec<_> = all.map(HeaderValue::as_bytes).collect();
+    // Values joined by what may be in a value are a value.
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Takes out of a response what its client must not see, and returns the
@@ -136,6 +152,17 @@ mod tests {
         let mut left: Vec<_> = cleaned.keys().map(HeaderName::as_str).collect();
         left.sort();
         assert_eq!(left, ["content-length", "host", "x-other"]);
+    }
+
+    #[test]
+    fn cookies_that_came_one_by_one_are_one_header() {
+        let mut one_by_one = headers(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]);
+        clean_request(&mut one_by_one);
+        let cookies: Vec<_> = one_by_one.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+        let mut alone = headers(&[("cookie", "a=1")]);
+        clean_request(&mut alone);
+        assert_eq!(alone["cookie"], "a=1");
     }
 
     #[test]

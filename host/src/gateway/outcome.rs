@@ -1,36 +1,34 @@
-//! What became of a request: one line in the log, whatever happened.
+//! What became of a request: one line in the log and one count, whatever
+//! happened.
 //!
 //! An [`Outcome`] lives as long as its request is handled. If it is dropped
 //! before anything was answered, the client has gone away.
 
 use super::identity::RequestId;
 use super::rescue::Refusal;
+use super::{Gateway, Route};
+use crate::metrics::{NOWHERE, RequestOutcome};
+use crate::telemetry::chain;
 use http::{Method, StatusCode};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A request that is being handled.
-pub struct Outcome {
+pub struct Outcome<'g> {
+    gateway: &'g Gateway,
     id: RequestId,
     method: Method,
     began: Instant,
-    route: Option<Served>,
+    route: Option<Arc<Route>>,
     said: bool,
 }
 
-struct Served {
-    component: Arc<str>,
-    path: Arc<str>,
-}
-
-/// Where a request goes that has no route.
-const NOWHERE: &str = "-";
-
-impl Outcome {
+impl<'g> Outcome<'g> {
     /// A request that has just come.
-    pub fn begin(id: RequestId, method: Method) -> Self {
+    pub fn begin(gateway: &'g Gateway, id: RequestId, method: Method) -> Self {
         Self {
+            gateway,
             id,
             method,
             began: Instant::now(),
@@ -40,16 +38,17 @@ impl Outcome {
     }
 
     /// Who serves it, once that is known.
-    pub fn routed(&mut self, component: &Arc<str>, path: &Arc<str>) {
-        self.route = Some(Served {
-            component: component.clone(),
-            path: path.clone(),
-        });
+    pub fn routed(&mut self, route: &Arc<Route>) {
+        self.route = Some(route.clone());
     }
 
     /// A handler answered it.
     pub fn answered(mut self, status: StatusCode) {
-        self.said = true;
+        self.ended(match status.as_u16() {
+            ..400 => RequestOutcome::Success,
+            400..500 => RequestOutcome::ClientError,
+            _ => RequestOutcome::ServerError,
+        });
         let (component, route) = self.served();
         tracing::info!(
             target: "lockport::request",
@@ -65,8 +64,12 @@ impl Outcome {
 
     /// It was refused, and why.
     pub fn refused(mut self, refusal: &Refusal) {
-        self.said = true;
         let problem = refusal.problem();
+        self.ended(match problem.status.is_server_error() {
+            true => RequestOutcome::Failed,
+            false => RequestOutcome::Refused,
+        });
+        self.gateway.metrics.refused(problem.reason);
         let (component, route) = self.served();
         let error = chain(refusal);
         let (request_id, method) = (&self.id, &self.method);
@@ -83,7 +86,14 @@ impl Outcome {
     fn served(&self) -> (&str, &str) {
         self.route
             .as_ref()
-            .map_or((NOWHERE, NOWHERE), |it| (&it.component, &it.path))
+            .map_or((NOWHERE, NOWHERE), |it| (&it.owner.name, &it.path))
+    }
+
+    fn ended(&mut self, outcome: RequestOutcome) {
+        self.said = true;
+        let route = self.route.as_ref();
+        let metrics = route.map_or(&self.gateway.nowhere, |it| &it.metrics);
+        metrics.ended(outcome, self.began.elapsed());
     }
 
     fn micros(&self) -> u64 {
@@ -91,11 +101,12 @@ impl Outcome {
     }
 }
 
-impl Drop for Outcome {
+impl Drop for Outcome<'_> {
     fn drop(&mut self) {
         if self.said {
             return;
         }
+        self.ended(RequestOutcome::Abandoned);
         let (component, route) = self.served();
         tracing::info!(
             target: "lockport::request",
@@ -110,8 +121,9 @@ impl Drop for Outcome {
 }
 
 /// A call between components was refused, and why.
-pub fn call_refused(id: &RequestId, caller: &str, refusal: &Refusal) {
+pub fn call_refused(gateway: &Gateway, id: &RequestId, caller: &str, refusal: &Refusal) {
     let problem = refusal.problem();
+    gateway.metrics.refused(problem.reason);
     let (request_id, error) = (id, chain(refusal));
     let (status, reason) = (problem.status.as_u16(), problem.reason);
     if problem.status.is_server_error() {
@@ -125,16 +137,4 @@ pub fn call_refused(id: &RequestId, caller: &str, refusal: &Refusal) {
 pub fn cut(id: &RequestId, error: &dyn Error) {
     let (request_id, error) = (id, chain(error));
     tracing::warn!(target: "lockport::request", %request_id, error, "the answer was cut");
-}
-
-/// An error and its causes, in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

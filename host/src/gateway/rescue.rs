@@ -155,27 +155,32 @@ impl Refusal {
 
     /// The whole answer to the request `id`.
     pub fn response(&self, id: &RequestId) -> Response<Bytes> {
-        let problem = self.problem();
-        let mut response = Response::new(problem.body(id));
-        *response.status_mut() = problem.status;
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some(seconds) = problem.retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
-        }
+        let mut response = self.problem().response(id);
         if let Self::WrongMethod(methods) = self
             && let Ok(allowed) = HeaderValue::from_str(&methods.to_string())
         {
-            headers.insert(ALLOW, allowed);
+            response.headers_mut().insert(ALLOW, allowed);
         }
         response
     }
 }
 
 impl Problem {
+    /// The whole answer to the request `id`.
+    pub fn response(&self, id: &RequestId) -> Response<Bytes> {
+        let mut response = Response::new(self.body(id));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
     fn body(&self, id: &RequestId) -> Bytes {
         let document = Document {
             r#type: "about:blank",
@@ -198,13 +203,23 @@ fn of_lock(error: &LockError) -> Problem {
         LockError::Acquire(AcquireError::TimedOut) => {
             says(423, "TIMED_OUT", "somebody else held the lock for too long").soon()
         }
+        LockError::Acquire(AcquireError::Deadlock(_)) => {
+            says(423, "DEADLOCK", "waiting for the lock would never end").soon()
+        }
         LockError::Acquire(AcquireError::Quota(_)) => {
             says(503, "QUOTA", "too many are waiting for the lock").soon()
         }
         LockError::Acquire(AcquireError::Store(error)) | LockError::Store(error) => of_store(error),
         LockError::Lost => says(409, "FENCED", "the lock was lost"),
-        // The manifest was checked, and nobody else handles a route's locks.
-        LockError::Acquire(AcquireError::Invalid(_) | AcquireError::Cancelled)
+        // The manifest was checked, and nobody else handles a route's locks,
+        // which are asked once and hang on no session.
+        LockError::Acquire(
+            AcquireError::Invalid(_)
+            | AcquireError::Cancelled
+            | AcquireError::Lost
+            | AcquireError::NoSession
+            | AcquireError::NotHolder,
+        )
         | LockError::Invalid(_)
         | LockError::InUse(_)
         | LockError::Closed => says(500, "INTERNAL", "the host failed"),

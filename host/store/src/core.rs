@@ -81,11 +81,17 @@
 //!
 //! Nothing walks over waiters. An operation costs the logarithm of what is
 //! queued for each name it touches, plus the same for each request it ends or
-//! serves. A reader is looked at at most twice for each of its names before it
+//! serves. The end of a session or a transaction ends all its requests in one
+//! operation: so a session has only so many (`Limits::grants_per_session`).
+//! Whatever has run out since the operation before ends in the next, which pays
+//! for it. A reader is looked at at most twice for each of its names before it
 //! is served: when nobody is ahead of it any more that excludes it, and when the
 //! lock is not held in another mode any more. All others are looked at only
 //! while they are the first. A search for deadlocks makes a limited number of
-//! steps, and none at all for who holds and awaits nothing else.
+//! steps in an operation, goes on later if it is not finished, and looks at
+//! nobody twice; none is made for who holds and awaits nothing else. A
+//! transaction that asks for a lock held in common looks through its own
+//! grants for the one that holds it.
 
 mod acquire;
 pub mod check;
@@ -129,19 +135,28 @@ pub struct Limits {
     pub holders_per_lock: usize,
     /// How many may wait for one lock. Default 100 000.
     pub waiters_per_lock: usize,
-    /// How many grants one principal may hold, those it waits for included;
-    /// transactions are not counted. Default 1 000 000.
-    pub grants_per_principal: usize,
+    /// How many locks one principal may hold, those it waits for included: a
+    /// grant counts once for each of its names. Those of transactions are not
+    /// counted. Default 1 000 000.
+    pub locks_per_principal: usize,
     /// How many requests of one principal may wait; those of transactions are
     /// not counted. Default 200 000.
     pub waiters_per_principal: usize,
     /// How many sessions one principal may have open. Default 100 000.
     pub sessions_per_principal: usize,
+    /// How many grants one session may hold, those it waits for included: they
+    /// all end in one step. Default 10 000.
+    pub grants_per_session: usize,
+    /// How many ids are remembered that one principal cancelled before they
+    /// were seen. Default 10 000.
+    pub cancels_per_principal: usize,
     /// How many may watch. Default 1 000.
     pub watchers: usize,
     /// How many events are remembered for watchers that are behind. Default
     /// 16 384.
     pub events: usize,
+    /// How many bytes of events are, about. Default 32 MiB.
+    pub event_bytes: usize,
     /// How many ended ids are remembered; beyond it the oldest are forgotten
     /// before their time. Default 1 000 000.
     pub ended: usize,
@@ -267,8 +282,11 @@ pub enum Effect {
     Keep(CallerGrant),
     /// This grant has ended: strike it out.
     Forget(GrantId),
-    /// This id has ended and may be asked again: write that down.
-    Remember(GrantId),
+    /// This grant was written down and cannot be held, and is struck out: say
+    /// so. Only [`Core::restore`] finds one.
+    StruckOut(CallerGrant),
+    /// This id has ended, so, and may be asked again: write that down.
+    Remember(GrantId, Ended),
     /// This session outlives a restart: write it down before telling anybody.
     KeepSession(OpenSession),
     /// This session has ended: strike it out.
@@ -300,6 +318,15 @@ pub struct CallerGrant {
     pub party: Party,
 }
 
+/// How an id that may be asked again has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// What was granted to it has ended.
+    WasGranted,
+    /// It was cancelled before anything was granted, and nothing will be.
+    NeverGranted,
+}
+
 /// What keeps a grant that is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -318,9 +345,9 @@ pub struct Written {
     pub sessions: Vec<OpenSession>,
     /// The grants that had not ended.
     pub grants: Vec<CallerGrant>,
-    /// The ids that had ended and are remembered, the oldest first, with the
-    /// time at which they had.
-    pub ended: Vec<(Time, GrantId)>,
+    /// The ids that had ended and are remembered, the oldest first: when, and
+    /// how.
+    pub ended: Vec<(Time, GrantId, Ended)>,
 }
 
 impl Core {
@@ -406,11 +433,14 @@ impl Default for Limits {
         Self {
             holders_per_lock: 10_000,
             waiters_per_lock: 100_000,
-            grants_per_principal: 1_000_000,
+            locks_per_principal: 1_000_000,
             waiters_per_principal: 200_000,
             sessions_per_principal: 100_000,
+            grants_per_session: 10_000,
+            cancels_per_principal: 10_000,
             watchers: 1_000,
             events: 16_384,
+            event_bytes: 32 * 1024 * 1024,
             ended: 1_000_000,
             records: 1_000_000,
             unwritten: 10_000,

@@ -34,13 +34,14 @@ mod tests;
 mod writer;
 
 use crate::clock::Clock;
-use crate::core::{Core, Limits};
+use crate::core::{CallerGrant, Core, Effect, Limits};
 use crate::id::CommitId;
-use crate::name::{Collection, Key};
+use crate::name::{Collection, Key, LockName};
 use crate::secret::SpaceKey;
 use crate::shell::{Changes, Shell, Timer, lock_operations};
 use crate::store::{
-    Answer, Commit, CommitError, Committed, Page, Query, Resolved, Store, StoreError, Versioned,
+    Answer, Commit, CommitError, Committed, Page, Party, Query, Resolved, Store, StoreError,
+    Versioned,
 };
 use crate::time::Time;
 use directory::Directory;
@@ -50,7 +51,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use writer::Writer;
 
-/// The database's file within the directory.
+/// The database's file within the directory. SQLite gives the files beside it
+/// the mode it has.
 const DATABASE: &str = "lockport.db";
 
 /// What survives what.
@@ -115,6 +117,12 @@ pub enum OpenError {
         /// The schema this program writes.
         known: u32,
     },
+    /// A version of this program that was never released has written it.
+    #[error("the database has schema {found}, of a development version; begin a new directory")]
+    Unreleased {
+        /// The schema of the database.
+        found: u32,
+    },
     /// The database is not one of ours.
     #[error("`{path}` is a database of something else")]
     Foreign {
@@ -137,7 +145,8 @@ pub enum OpenError {
 
 impl Embedded {
     /// Opens the store in `directory`, which is created (mode 0700) if it is
-    /// not there. Blocks; call it off the request path.
+    /// not there. Its files are their owner's alone (mode 0600), whatever the
+    /// directory is. Blocks; call it off the request path.
     pub fn open(directory: &Path, durability: Durability) -> Result<Self, OpenError> {
         let options = Options {
             durability,
@@ -155,7 +164,7 @@ impl Embedded {
         } = options;
         // Before SQLite sees anything of it.
         let directory = Directory::lock(directory)?;
-        let database = directory.path().join(DATABASE);
+        let database = directory.create(DATABASE)?;
         let connection = schema::open_writer(&database, durability)?;
         let mut marks = rows::marks(&connection)?;
         let key = rows::key(&connection)?;
@@ -206,6 +215,9 @@ fn restore(
     let mut core = Core::restore(limits, written, now, &mut effects);
     let mut changes = Changes::default();
     for effect in effects {
+        if let Effect::StruckOut(grant) = &effect {
+            warn_of(grant);
+        }
         changes.add(effect, now);
     }
     let reservation = core.first_reservation(now);
@@ -215,6 +227,16 @@ fn restore(
     transaction.commit()?;
     core.reserved(reservation);
     Ok(core)
+}
+
+/// Says that a grant that was written down is not held any more.
+fn warn_of(grant: &CallerGrant) {
+    let names: Vec<_> = grant.names.iter().map(LockName::as_str).collect();
+    let (names, token) = (names.join(", "), grant.token);
+    let Party {
+        principal, label, ..
+    } = &grant.party;
+    tracing::warn!(names, token, %principal, %label, "a grant cannot be held any more");
 }
 
 impl Store for Embedded {

@@ -35,12 +35,16 @@ use journal::{Journal, Withheld};
 use sessions::Lines;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use watch::Ring;
 
 /// How long after the disk failed it is tried again, if nobody asks for it
 /// earlier.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How many effects and events of a step room is kept for once it is done. A
+/// single one may have had very many.
+const ROOM_KEPT: usize = 1024;
 
 /// The core, and what surrounds it.
 pub(crate) struct Shell {
@@ -51,6 +55,8 @@ pub(crate) struct Shell {
     /// Wakes whoever writes the journal. Must not block.
     nudge: Option<Nudge>,
     ring: Arc<Ring>,
+    /// The turns of those who list locks.
+    lists: Semaphore,
 }
 
 pub(crate) type Nudge = Box<dyn Fn() + Send + Sync>;
@@ -123,6 +129,7 @@ impl Shell {
             deadline_moved: Condvar::new(),
             nudge,
             ring: Arc::new(Ring::new(limits)),
+            lists: Semaphore::new(listing::LISTS_MAX),
         })
     }
 
@@ -158,25 +165,30 @@ impl Shell {
             .unwrap_or_default()
     }
 
-    /// The journal is on the disk: who waited for that is told.
+    /// The journal is on the disk: who waited for that is told. A grant that
+    /// has ended meanwhile is told as lost.
     pub(crate) fn journal_written(&self, changes: Changes) {
-        let told = {
-            let mut state = self.state();
+        let mut done = Vec::new();
+        self.enter(|state, now, outbox| {
             if let Some(token) = changes.token {
                 state.core.reserved(token);
             }
-            state
-                .journal
-                .as_mut()
-                .map(Journal::written)
-                .unwrap_or_default()
-        };
-        for withheld in told {
-            // A receiver that is gone has taken leave.
-            match withheld {
-                Withheld::Grant { granted, reply, .. } => drop(reply.send(Ok(granted))),
-                Withheld::Session(_, reply) | Withheld::Done(reply) => drop(reply.send(Ok(()))),
+            let told = state.journal.as_mut().map(Journal::written);
+            // What runs out now ends before it is told.
+            state.step(now, outbox, |core, now, effects| core.tick(now, effects));
+            for withheld in told.unwrap_or_default() {
+                match withheld {
+                    Withheld::Grant {
+                        id, granted, reply, ..
+                    } => state.tell_grant(id, granted, reply, now, outbox),
+                    Withheld::Refusal(reply, error) => outbox.waiters.push((reply, Err(error))),
+                    Withheld::Session(_, reply) | Withheld::Done(reply) => done.push(reply),
+                }
             }
+        });
+        for reply in done {
+            // A receiver that is gone has taken leave.
+            drop(reply.send(Ok(())));
         }
     }
 
@@ -197,6 +209,9 @@ impl Shell {
                         if is_new {
                             state.abandon(id, now, outbox);
                         }
+                        outbox.waiters.push((reply, Err(error.clone().into())));
+                    }
+                    Withheld::Refusal(reply, _) => {
                         outbox.waiters.push((reply, Err(error.clone().into())));
                     }
                     Withheld::Session(id, reply) => {
@@ -227,6 +242,7 @@ impl Shell {
         if !state.events.is_empty() {
             let is_watched = self.ring.record(state.events.drain(..), now);
             state.heed_watchers(is_watched);
+            state.events.shrink_to(ROOM_KEPT);
             outbox.has_news = true;
         }
         let deadline_moved = state
@@ -289,6 +305,7 @@ impl State {
                 }
             }
         }
+        effects.shrink_to(ROOM_KEPT);
         self.effects = effects;
         answer
     }

@@ -67,14 +67,16 @@ pub trait Store: Send + Sync + 'static {
     /// that asks for what it holds gets `held`, or `deadlock` if it would wait.
     ///
     /// Asked again with the same id by the same principal, for the same names
-    /// in the same mode: while the wait lasts, all are told how it ends; while
-    /// the grant lasts, the answer is the same grant. An id that was cancelled
+    /// in the same mode: while the wait lasts, which stays that of the first,
+    /// all are told how it ends, but for who asks with no wait and is told
+    /// `held` at once; while the grant lasts, the answer is the same grant. A
+    /// grant that has ended before it could be told is lost. An id that was cancelled
     /// or has ended, and is remembered, is refused.
     fn acquire(&self, request: Acquire) -> Answer<'_, Result<Granted, AcquireError>>;
 
     /// Ends the wait of `grant`, or gives back what it was granted; and if the
     /// store has never seen it, refuses it when it comes. For ids that are made
-    /// from request ids.
+    /// from request ids. A principal may refuse only so many it never sends.
     fn cancel(
         &self,
         grant: GrantId,

@@ -161,9 +161,14 @@ impl From<AcquireError> for Error {
         match error {
             AcquireError::Held(_) => Self::Held,
             AcquireError::TimedOut => Self::TimedOut,
-            // Only the end of the transaction takes a wait away.
-            AcquireError::Cancelled => Self::Closed,
-            AcquireError::Invalid(text) => Self::InvalidArgument(text),
+            AcquireError::Deadlock(_) => Self::Deadlock,
+            // Only the end of the transaction takes a wait away; and it hangs
+            // on no session, is asked once, and is the node's.
+            AcquireError::Cancelled
+            | AcquireError::Lost
+            | AcquireError::NoSession
+            | AcquireError::NotHolder => Self::Closed,
+            AcquireError::Invalid(error) => Self::InvalidArgument(error.why),
             AcquireError::Quota(text) => Self::Quota(text),
             AcquireError::Store(error) => error.into(),
         }

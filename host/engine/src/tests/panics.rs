@@ -1,11 +1,14 @@
 //! Panics of the host below a guest.
 
 use super::*;
+use lockport_store::secret::SpaceKey;
+use lockport_store::statistics::Statistics;
 use lockport_store::store::{
-    Acquire, AcquireError, Answer, Commit, CommitError, Committed, Granted, Lock, Page, Query,
-    Released, RenewError, Resolved, StoreError, Taken, Versioned,
+    Acquire, AcquireError, Answer, Attached, Attachment, Cancelled, Commit, CommitError, Committed,
+    Grant, Granted, Lock, LockPage, LockQuery, OpenSession, Page, Principal, Query, ReleaseError,
+    Released, RenewError, Resolved, SessionError, StoreError, Taken, Versioned, Watch, WatchQuery,
 };
-use lockport_store::{CommitId, GrantId, Key, LockName, Time, TransactionId};
+use lockport_store::{CommitId, GrantId, Key, LockName, SessionId, Time, TransactionId};
 
 /// A store whose every answer is a bug.
 struct Broken;
@@ -19,28 +22,74 @@ impl Store for Broken {
         Time::default()
     }
 
+    fn key(&self) -> &SpaceKey {
+        panic!("a bug in key")
+    }
+
+    fn statistics(&self) -> Statistics {
+        panic!("a bug in statistics")
+    }
+
     fn acquire(&self, _: Acquire) -> Answer<'_, Result<Granted, AcquireError>> {
         panic!("a bug in acquire")
     }
 
-    fn renew(&self, _: GrantId, _: Duration) -> Answer<'_, Result<Duration, RenewError>> {
+    fn cancel(&self, _: GrantId, _: Principal) -> Answer<'_, Result<Cancelled, ReleaseError>> {
+        panic!("a bug in cancel")
+    }
+
+    fn renew(
+        &self,
+        _: GrantId,
+        _: Principal,
+        _: Option<Duration>,
+    ) -> Answer<'_, Result<Grant, RenewError>> {
         panic!("a bug in renew")
     }
 
-    fn release(&self, _: GrantId) -> Answer<'_, Result<Released, StoreError>> {
+    fn release(&self, _: GrantId, _: Principal) -> Answer<'_, Result<Released, ReleaseError>> {
         panic!("a bug in release")
     }
 
     fn force_release(
         &self,
         _: LockName,
+        _: Principal,
         _: String,
-    ) -> Answer<'_, Result<Option<Taken>, StoreError>> {
+    ) -> Answer<'_, Result<Vec<Taken>, StoreError>> {
         panic!("a bug in force-release")
     }
 
     fn lock(&self, _: LockName) -> Answer<'_, Result<Lock, StoreError>> {
         panic!("a bug in lock")
+    }
+
+    fn locks(&self, _: LockQuery) -> Answer<'_, Result<LockPage, StoreError>> {
+        panic!("a bug in locks")
+    }
+
+    fn watch(&self, _: WatchQuery) -> Result<Watch, String> {
+        panic!("a bug in watch")
+    }
+
+    fn open_session(&self, _: OpenSession) -> Answer<'_, Result<(), SessionError>> {
+        panic!("a bug in open-session")
+    }
+
+    fn attach(&self, _: SessionId, _: Principal) -> Answer<'_, Result<Attached, SessionError>> {
+        panic!("a bug in attach")
+    }
+
+    fn beat(&self, _: SessionId, _: Attachment) -> Result<(), SessionError> {
+        panic!("a bug in beat")
+    }
+
+    fn detach(&self, _: SessionId, _: Attachment) {
+        panic!("a bug in detach")
+    }
+
+    fn close_session(&self, _: SessionId, _: Principal) -> Answer<'_, Result<(), SessionError>> {
+        panic!("a bug in close-session")
     }
 
     fn get(&self, _: Collection, _: Key) -> Answer<'_, Result<Option<Versioned>, StoreError>> {

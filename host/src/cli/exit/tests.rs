@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Origin;
-use crate::node::WiringError;
+use crate::node::{TokenError, WiringError};
 use lockport_engine::LoadError;
 use std::io;
 
@@ -94,8 +94,18 @@ fn a_node_that_cannot_start_has_its_exit_code() {
         ),
         (StartError::Engine(LoadError::NoHandler), Exit::Fault),
         (
+            TokenError::Unreadable {
+                principal: "a".to_owned(),
+                file: path(),
+                source: nothing(),
+            }
+            .into(),
+            Exit::Config,
+        ),
+        (
             StartError::Bind {
                 address: ([127, 0, 0, 1], 1).into(),
+                flag: "--lock",
                 source: io::ErrorKind::AddrInUse.into(),
             },
             Exit::Address,
@@ -110,6 +120,28 @@ fn a_node_that_cannot_start_has_its_exit_code() {
 }
 
 #[test]
+fn each_refusal_of_the_lock_api_has_its_exit_code() {
+    for reason in Reason::ALL.iter().copied() {
+        let expected = match reason {
+            Reason::Held | Reason::TimedOut | Reason::Deadlock => Exit::Contention,
+            Reason::Lost | Reason::UnknownGrant | Reason::UnknownSession => Exit::Lost,
+            Reason::StoreUnavailable | Reason::Recovering | Reason::Draining => Exit::Unreachable,
+            Reason::Unauthenticated | Reason::AccessDenied | Reason::NotHolder => Exit::Denied,
+            Reason::Quota => Exit::Quota,
+            Reason::Internal => Exit::Fault,
+            _ => Exit::Refused,
+        };
+        let error = ClientError {
+            reason: Some(reason),
+            code: reason.code(),
+            message: "no".to_owned(),
+            source: None,
+        };
+        assert_eq!(Report::from(error).exit, expected, "{reason}");
+    }
+}
+
+#[test]
 fn the_help_lists_every_code() {
     let all = [
         Exit::Done,
@@ -120,11 +152,19 @@ fn the_help_lists_every_code() {
         Exit::Address,
         Exit::Store,
         Exit::InUse,
+        Exit::Unreachable,
+        Exit::Denied,
+        Exit::Refused,
+        Exit::Quota,
+        Exit::Contention,
+        Exit::Lost,
+        Exit::NotRunnable,
+        Exit::NotFound,
     ];
     let listed: Vec<_> = HELP.lines().skip(1).collect();
     assert_eq!(listed.len(), all.len());
     for (code, line) in all.into_iter().zip(listed) {
-        let expected = format!("  {}  ", code as u8);
+        let expected = format!("{:>5}  ", code.code());
         assert!(line.starts_with(&expected), "{line}");
     }
 }

@@ -41,7 +41,7 @@ fn an_error_for_programs_is_one_line_with_the_code() {
         error: &report.error,
         causes: &report.causes,
         hint: report.hint.as_deref(),
-        exit_code: report.exit as u8,
+        exit_code: report.exit.code(),
     });
     assert!(line.ends_with('\n') && !line.trim_end().contains('\n'));
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -64,6 +64,8 @@ fn the_ready_line_has_the_listeners_that_exist() {
             calls: vec![],
         }],
         store: "memory".to_owned(),
+        access: "1 token".to_owned(),
+        compat: "off".to_owned(),
     };
     let value: serde_json::Value = serde_json::from_str(&json(&Event::Ready(&ready))).unwrap();
     let expected = serde_json::json!({
@@ -72,6 +74,8 @@ fn the_ready_line_has_the_listeners_that_exist() {
         "http": "127.0.0.1:3000",
         "components": [{"name": "a", "version": 1, "routes": ["GET, HEAD /a"], "locks": [], "calls": []}],
         "store": "memory",
+        "access": "1 token",
+        "compat": "off",
     });
     assert_eq!(value, expected);
 }

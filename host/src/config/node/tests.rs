@@ -38,6 +38,13 @@ fn without_a_file_everything_has_a_default() {
     })
     .unwrap();
     assert_eq!(config.listen.http.to_string(), "127.0.0.1:3000");
+    let address = |it: Option<std::net::SocketAddr>| it.unwrap().to_string();
+    assert_eq!(address(config.listen.lock), "127.0.0.1:50051");
+    assert_eq!(address(config.listen.admin), "127.0.0.1:9000");
+    assert!(config.tokens.is_empty());
+    let compat = config.compat;
+    assert!(compat.enabled && compat.anonymous, "{compat:?}");
+    assert_eq!(compat.lease, Duration::from_secs(24 * 3600));
     assert_eq!(config.store.url, StoreUrl::Embedded("data".into()));
     assert_eq!(config.engine.cache, Cache::Auto);
     assert_eq!(config.file, None);
@@ -136,8 +143,20 @@ fn what_is_wrong_is_named_with_its_place_and_reason() {
             "lockport.toml:2: `listen.http` must be an address and a port such as \"127.0.0.1:3000\", not `localhost`",
         ),
         (
-            "[listen]\nadmin = \"127.0.0.1:9000\"",
-            "lockport.toml:2: `listen.admin` is not served by this version yet",
+            "[listen]\nadmin = \"nowhere\"",
+            "lockport.toml:2: `listen.admin` must be an address and a port such as \"127.0.0.1:3000\", not `nowhere`; \"off\" turns it off",
+        ),
+        (
+            "[listen]\nlock = \"[::]:1\"",
+            "lockport.toml:2: `listen.lock` is [::]:1, which others can reach, but there is no token (add [[tokens]] with a `principal` and a `file`, or listen on 127.0.0.1:1)",
+        ),
+        (
+            "[compat]\nlease = \"25h\"",
+            "lockport.toml:2: `compat.lease` is 25h; it must be 1s to 24h",
+        ),
+        (
+            "[[tokens]]\nprincipal = \"a\"\nfile = \"a\"\nlocks = [\"a*\"]",
+            "lockport.toml:4: `tokens[0].locks` has `a*`, which has a `*` inside the segment `a*`; it can only be a whole one (entry 1)",
         ),
         (
             "store.url = \"redis://localhost\"",
@@ -275,4 +294,87 @@ fn the_defaults_that_the_production_configuration_states_are_the_defaults() {
         .map(|(stated, _)| stated.key.as_str())
         .collect();
     assert_eq!(differ, ["store.url", "components.load", "log.format"]);
+}
+
+const TOKEN: &str = "[[tokens]]\nprincipal = \"a\"\nfile = \"a.token\"\n";
+
+#[test]
+fn with_a_token_a_node_may_listen_where_others_reach_it() {
+    let text = format!("{TOKEN}[listen]\nlock = \"0.0.0.0:1\"\nadmin = \"[::]:2\"");
+    let config = load(&text, &[], &[]).unwrap();
+    assert_eq!(config.listen.lock.unwrap().port(), 1);
+    // Then nobody is let in without one unless that is asked for.
+    assert!(!config.compat.anonymous);
+    let open = format!("{text}\n[compat]\nanonymous = true");
+    assert!(load(&open, &[], &[]).unwrap().compat.anonymous);
+}
+
+#[test]
+fn what_only_this_machine_reaches_needs_no_token() {
+    for address in [
+        "127.0.0.1:1",
+        "127.8.9.10:1",
+        "[::1]:1",
+        "[::ffff:127.0.0.1]:1",
+    ] {
+        let text = format!("[listen]\nlock = \"{address}\"");
+        assert!(load(&text, &[], &[]).unwrap().compat.anonymous, "{address}");
+    }
+    let off = load("[listen]\nlock = \"off\"\nadmin = \"off\"", &[], &[]).unwrap();
+    assert_eq!((off.listen.lock, off.listen.admin), (None, None));
+}
+
+#[test]
+fn a_token_opens_every_lock_unless_it_says_which() {
+    let text = format!("{TOKEN}{TOKEN}operator = true\nlocks = [\"a/**\"]");
+    let config = load(&text, &[], &[]).unwrap();
+    let [first, second] = &config.tokens[..] else {
+        panic!("{:?}", config.tokens);
+    };
+    let file = config.file.unwrap().with_file_name("a.token");
+    assert_eq!((&first.file, first.operator), (&file, false));
+    let shown = |it: &TokenConfig| it.locks.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(first), ["**"]);
+    assert_eq!(
+        (shown(second), second.operator),
+        (vec!["a/**".to_owned()], true)
+    );
+}
+
+#[test]
+fn the_limits_of_locks_are_those_of_the_store() {
+    let config = load("[locks]\nwatchers = 7\nholders_per_lock = 3", &[], &[]).unwrap();
+    let (limits, default) = (config.locks.store, lockport_store::core::Limits::default());
+    assert_eq!((limits.watchers, limits.holders_per_lock), (7, 3));
+    assert_eq!(limits.waiters_per_lock, default.waiters_per_lock);
+    assert_eq!(limits.ended, default.ended);
+}
+
+#[test]
+fn the_token_in_the_production_configuration_s_example_is_one() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/lockport.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let example = text.lines().skip_while(|it| *it != "# [[tokens]]");
+    let example: Vec<_> = example
+        .take_while(|it| it.starts_with('#'))
+        .map(|it| it.trim_start_matches('#').trim_start())
+        .map(|it| {
+            if it.contains(" = ") || it.starts_with('[') {
+                it
+            } else {
+                ""
+            }
+        })
+        .collect();
+    let config = load(&example.join("\n"), &[], &[]).unwrap();
+    let known: Vec<_> = config
+        .settings
+        .iter()
+        .filter_map(|it| Some((it.key.strip_prefix("tokens[0].")?, it.origin.is_some())))
+        .collect();
+    assert_eq!(known.len(), 4);
+    assert!(
+        known.iter().all(|it| it.1),
+        "the example lacks one of {known:?}"
+    );
 }

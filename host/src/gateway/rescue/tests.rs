@@ -2,6 +2,7 @@
 
 use super::*;
 use lockport_store::LockName;
+use lockport_store::store::{Cycle, Field, Invalid};
 
 fn name() -> LockName {
     LockName::new("order/1").unwrap()
@@ -53,6 +54,10 @@ fn of_locks() -> Vec<Row> {
     let acquire = |error| Refusal::Lock(LockError::Acquire(error));
     let lock = Refusal::Lock;
     let store = || AcquireError::Store(unavailable());
+    let invalid = || Invalid {
+        field: Field::Lease,
+        why: text(),
+    };
     vec![
         row(
             Refusal::LockName(InvalidName::Empty),
@@ -62,7 +67,14 @@ fn of_locks() -> Vec<Row> {
         row(acquire(AcquireError::Held(name())), "423 HELD again"),
         row(acquire(AcquireError::TimedOut), "423 TIMED_OUT again"),
         row(acquire(AcquireError::Quota(text())), "503 QUOTA again"),
-        row(acquire(AcquireError::Invalid(text())), "500 INTERNAL"),
+        row(
+            acquire(AcquireError::Deadlock(Cycle(vec![]))),
+            "423 DEADLOCK again",
+        ),
+        row(acquire(AcquireError::Invalid(invalid())), "500 INTERNAL"),
+        row(acquire(AcquireError::Lost), "500 INTERNAL"),
+        row(acquire(AcquireError::NoSession), "500 INTERNAL"),
+        row(acquire(AcquireError::NotHolder), "500 INTERNAL"),
         row(acquire(AcquireError::Cancelled), "500 INTERNAL"),
         row(acquire(store()), "503 STORE_UNAVAILABLE again"),
         row(

@@ -16,7 +16,7 @@ contract!(
     what_is_not_allowed_of_a_session_is_refused,
     a_lock_takes_so_many_waiters,
     a_lock_takes_so_many_holders,
-    a_principal_holds_so_many_grants,
+    a_principal_holds_so_many_locks,
     a_principal_waits_so_many_times,
     a_principal_opens_so_many_sessions,
     so_many_may_watch,
@@ -179,16 +179,16 @@ async fn a_lock_takes_so_many_holders(world: Arc<World>) {
     world.hold(&request()).await;
 }
 
-async fn a_principal_holds_so_many_grants(world: Arc<World>) {
+async fn a_principal_holds_so_many_locks(world: Arc<World>) {
     let (session, _attached) = world.attached().await;
     let mut last = None;
-    for number in 0..LIMITS.grants_per_principal {
+    for number in 0..LIMITS.locks_per_principal {
         let names = [number.to_string()];
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let request = if number % 2 == 0 {
-            of_caller(&names)
-        } else {
+        let request = if number % 8 == 0 {
             of_session(session, &names)
+        } else {
+            of_caller(&names)
         };
         world.hold(&request).await;
         last = Some(request);

@@ -19,6 +19,7 @@ contract!(
     a_release_that_is_sent_again_harms_nobody,
     an_id_that_is_not_repeatable_is_refused_while_it_is_in_use,
     so_many_ended_ids_are_remembered,
+    a_principal_cancels_so_many_unseen,
 );
 
 async fn the_same_request_again_is_the_same_grant(world: Arc<World>) {
@@ -223,14 +224,33 @@ async fn an_id_that_is_not_repeatable_is_refused_while_it_is_in_use(world: Arc<W
     }
 }
 
+async fn a_principal_cancels_so_many_unseen(world: Arc<World>) {
+    let request = || repeatable(of_caller(&["a"]));
+    for _ in 0..LIMITS.cancels_per_principal {
+        cancel(&world, &request()).await.unwrap();
+    }
+    let refused = cancel(&world, &request()).await;
+    assert!(
+        matches!(refused, Err(ReleaseError::Quota(_))),
+        "{refused:?}"
+    );
+    // What is held or waited for may be cancelled still.
+    let held = request();
+    world.hold(&held).await;
+    assert_eq!(cancel(&world, &held).await, Ok(Cancelled::Granted));
+    world.clock.advance(MEMORY + SECOND);
+    cancel(&world, &request()).await.unwrap();
+}
+
 async fn so_many_ended_ids_are_remembered(world: Arc<World>) {
     let first = repeatable(of_caller(&["a"]));
     world.hold(&first).await;
     world.release(&first).await.unwrap();
-    for _ in 0..LIMITS.ended {
+    for number in 0..LIMITS.ended {
         assert_eq!(world.refusal(&first).await, AcquireError::Lost);
         world.clock.advance(Duration::from_micros(1));
-        let request = repeatable(of_caller(&["b"]));
+        let mut request = repeatable(of_caller(&["b"]));
+        request.party.principal = Principal::new(&format!("canceller {number}"));
         cancel(&world, &request).await.unwrap();
     }
     // Forgotten before its time, for lack of room.

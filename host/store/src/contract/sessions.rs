@@ -16,7 +16,7 @@ contract!(
     a_waiter_whose_session_has_ended_is_skipped,
     a_grant_of_a_session_has_no_lease_of_its_own,
     a_grant_that_is_taken_away_is_told_to_its_session,
-    a_grant_that_is_taken_away_while_nobody_is_attached_is_told_later,
+    whoever_attaches_a_session_is_told_which_grants_it_holds,
     a_session_s_grants_are_asked_again_and_given_back_like_others,
 );
 
@@ -220,16 +220,23 @@ async fn a_grant_that_is_taken_away_is_told_to_its_session(world: Arc<World>) {
     assert!(world.holder("c").await.is_some());
 }
 
-async fn a_grant_that_is_taken_away_while_nobody_is_attached_is_told_later(world: Arc<World>) {
-    let (session, attached) = world.attached().await;
-    let token = world.hold(&of_session(session, &["a"])).await.tokens[0].1;
-    world.store.detach(session, attached.attachment);
-    drop(attached);
-    force(&world, "a").await;
-    let mut again = reattach(&world, session).await.unwrap();
-    assert_eq!(again.lost.recv().await.unwrap().token, token);
-    let mut third = reattach(&world, session).await.unwrap();
-    assert!(third.lost.try_recv().is_err(), "once");
+async fn whoever_attaches_a_session_is_told_which_grants_it_holds(world: Arc<World>) {
+    for half_open in [false, true] {
+        let (session, attached) = world.attached().await;
+        assert_eq!(attached.held, []);
+        world.hold(&of_session(session, &["a"])).await;
+        let held = world.hold(&of_session(session, &["b", "c"])).await;
+        if !half_open {
+            world.store.detach(session, attached.attachment);
+        }
+        // Told into a connection that nobody listens at, or to nobody.
+        force(&world, "a").await;
+        let mut again = reattach(&world, session).await.unwrap();
+        assert_eq!(again.held, [held.tokens[0].1]);
+        assert!(again.lost.try_recv().is_err(), "that is all");
+        let closed = world.store.close_session(session, caller().principal);
+        closed.await.unwrap();
+    }
 }
 
 async fn a_session_s_grants_are_asked_again_and_given_back_like_others(world: Arc<World>) {

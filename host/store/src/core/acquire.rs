@@ -5,6 +5,7 @@ use super::request::{LockList, NEVER, Request, Stage, View};
 use super::slab::At;
 use super::table::covers;
 use super::{Acquired, Core, Effect};
+use crate::id::SessionId;
 use crate::name::LockName;
 use crate::store::{
     Acquire, AcquireError, EventKind, Field, Granted, Holder, Invalid, LABEL_BYTES_MAX, LEASE_MAX,
@@ -54,11 +55,11 @@ impl Core {
             return Ok(Acquired::Granted(only_views(survey.views, now)));
         }
         match survey.blocked {
-            None => self.check_quota(&request, survey.over, None)?,
+            None => self.check_quota(&request, names.len(), survey.over, None)?,
             Some(name) if request.wait.is_zero() => return Err(AcquireError::Held(name)),
             Some(_) => {
                 self.tally.statistics.contended += 1;
-                self.check_quota(&request, survey.over, survey.over_waiting)?;
+                self.check_quota(&request, names.len(), survey.over, survey.over_waiting)?;
                 return self.queue(request, names, survey.views, now, effects);
             }
         }
@@ -115,7 +116,11 @@ impl Core {
             return invalid("the request id stands for another request");
         }
         let Stage::Held { since, .. } = before.stage else {
-            return Ok(Some(Acquired::Waiting));
+            // Whoever does not wait is not kept waiting by an earlier asker.
+            return match self.table.awaited(before) {
+                Some(lock) if request.wait.is_zero() => Err(AcquireError::Held(lock.name.clone())),
+                _ => Ok(Some(Acquired::Waiting)),
+            };
         };
         let names = names.iter().map(|it| (it.clone(), tokens[it]));
         Ok(Some(Acquired::Granted(Granted {
@@ -177,11 +182,12 @@ impl Core {
         Ok(())
     }
 
-    /// No limit is reached: of a lock, or of the principal's. Who waits for a
-    /// grant has its place among the principal's grants already.
+    /// No limit is reached: of a lock, a session, or the principal's. Who waits
+    /// for locks has its place among the principal's already.
     fn check_quota(
         &self,
         request: &Acquire,
+        locks: usize,
         over: Option<String>,
         over_waiting: Option<String>,
     ) -> Result<(), AcquireError> {
@@ -196,15 +202,25 @@ impl Core {
             return Err(AcquireError::Quota(text));
         }
         let Party { principal, .. } = &request.party;
-        if matches!(request.holder, Holder::Transaction(_)) {
-            return Ok(());
+        match request.holder {
+            Holder::Transaction(_) => return Ok(()),
+            Holder::Session(id) => self.check_session_quota(id)?,
+            Holder::Caller => {}
         }
-        let Some(account) = self.table.principals.find(principal) else {
-            return Ok(());
-        };
-        if account.grants + account.waiting >= limits.grants_per_principal {
-            let most = limits.grants_per_principal;
-            let text = format!("a principal holds and awaits at most {most} grants");
+        let account = self.table.principals.find(principal);
+        if account.map_or(0, |it| it.locks) + locks > limits.locks_per_principal {
+            let most = limits.locks_per_principal;
+            let text = format!("a principal holds and awaits at most {most} locks");
+            return Err(AcquireError::Quota(text));
+        }
+        Ok(())
+    }
+
+    fn check_session_quota(&self, id: SessionId) -> Result<(), AcquireError> {
+        let most = self.limits.grants_per_session;
+        let session = self.table.groups.session(id);
+        if session.is_some_and(|it| self.table.groups.get(it).count >= most) {
+            let text = format!("a session holds and awaits at most {most} grants");
             return Err(AcquireError::Quota(text));
         }
         Ok(())

@@ -40,12 +40,20 @@
 //! queue: a reader behind somebody who is not waits for all that he waits for
 //! (see `edges.rs`).
 //!
+//! Nobody is looked at twice. Who is ahead of one waiter is ahead of whoever
+//! waits behind it as well, and a holder is in the way of both; so a search
+//! keeps a [`Mark`] in each queue, and the next waiter there goes on from it. A
+//! search costs what there is to see, not that times the number of waiters.
+//!
 //! A call makes at most [`STEPS`] steps. A search that is not finished by then
-//! goes on in [`Core::tick`], while the graph changes under it. No cycle is
-//! missed by that, as those of its time last until somebody breaks them; but a
-//! path may be out of date, so it is verified, edge by edge, before anybody is
-//! told; and if it does not hold the search begins anew. By then the cycle may
-//! have younger members: the youngest is told, and the search begins anew.
+//! goes on in [`Core::tick`], [`PAUSE`] later, while the graph changes under it.
+//! No cycle is missed by that: what appears meanwhile goes through a request
+//! that came meanwhile, and has a search of its own; what was there lasts until
+//! somebody breaks it; and who has turned from a waiter into a holder has got a
+//! token that is behind every mark. But a path may be out of date, so it is
+//! verified, edge by edge, before anybody is told; and if it does not hold the
+//! search begins anew. By then the cycle may have younger members: the youngest
+//! is told, and the search begins anew.
 
 mod edges;
 
@@ -59,9 +67,13 @@ use super::{Core, Effect};
 use crate::store::{Cycle, Token};
 use crate::time::Time;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 /// How many holders, waiters and requests one call looks at.
 pub(super) const STEPS: usize = 1_000;
+
+/// How long a search that is not finished leaves the core to others.
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// The searches that are not finished.
 #[derive(Debug)]
@@ -72,8 +84,8 @@ pub(super) struct Searches {
     current: Option<Search>,
     /// The others, which will begin anew: so they cost next to nothing.
     later: BTreeMap<Arrival, At<Request>>,
-    /// Since when there is one.
-    since: Time,
+    /// When they go on, if there are any.
+    due: Time,
 }
 
 /// A search for a way from a waiter back to its owner.
@@ -83,6 +95,9 @@ struct Search {
     owner: Owner,
     /// How each owner was reached first.
     reached: HashMap<Owner, Edge>,
+    /// How far each queue was looked at. If another lock takes the place of one
+    /// that was idle for a moment, all its requests are behind the mark.
+    marks: HashMap<At<LockSlot>, Mark>,
     work: VecDeque<Work>,
 }
 
@@ -118,26 +133,37 @@ enum Work {
         next: Node,
     },
     /// Whom a request waits for in one of its queues.
-    Waiter {
-        node: Node,
-        place: usize,
-        seen: Seen,
-    },
+    Waiter { node: Node, place: usize },
 }
 
-/// How far one has looked along a queue.
-#[derive(Clone, Copy, Debug)]
-enum Seen {
-    Holders(Token),
-    Ahead(Arrival),
+/// How far a search has looked at a lock, whichever waiters it came from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// The holders up to this token.
+    holders: Token,
+    /// The holders up to this token have one owner, if none in particular is
+    /// waited for.
+    alike: Token,
+    /// They have not.
+    is_mixed: bool,
+    /// The waiters up to this one.
+    ahead: Arrival,
+}
+
+/// What a waiter finds when it looks on at a lock.
+enum Sight {
+    /// This request is in its way.
+    Blocker(At<Request>),
+    /// A holder that is in nobody's way by itself.
+    Passed,
+    /// There is nobody else.
+    Nobody,
 }
 
 /// How far a search has come.
 enum Progress {
     Nothing,
     Unfinished,
-    /// Something it was to go on from has gone.
-    Stale,
     Found(Vec<Edge>),
 }
 
@@ -157,8 +183,10 @@ impl Core {
         match search.run(&self.table, self.searches.steps) {
             Progress::Found(path) => return Some(self.table.cycle(&path)),
             Progress::Nothing => {}
-            Progress::Unfinished | Progress::Stale => {
-                self.searches.since = now;
+            Progress::Unfinished => {
+                if self.searches.is_idle() {
+                    self.searches.due = now + PAUSE;
+                }
                 if self.searches.current.is_none() {
                     self.searches.current = Some(search);
                 } else {
@@ -170,12 +198,12 @@ impl Core {
         None
     }
 
-    /// Goes on with a search that is not finished, if there is one.
+    /// Goes on with a search that is not finished, if one is due.
     pub(super) fn search_on(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        if self.searches.is_idle() {
+        if self.searches.due().is_none_or(|it| it > now) {
             return;
         }
-        self.searches.since = now;
+        self.searches.due = now + PAUSE;
         let current = self.searches.current.take();
         let next = current.or_else(|| {
             let (_, at) = self.searches.later.pop_first()?;
@@ -198,7 +226,7 @@ impl Core {
                 }
                 self.end_one(youngest.at, End::Deadlock(cycle), now, effects);
             }
-            Progress::Stale | Progress::Found(_) => {
+            Progress::Found(_) => {
                 self.searches.current = Some(Search::new(&self.table, from));
             }
         }
@@ -211,7 +239,7 @@ impl Default for Searches {
             steps: STEPS,
             current: None,
             later: BTreeMap::new(),
-            since: Time::default(),
+            due: Time::default(),
         }
     }
 }
@@ -219,7 +247,7 @@ impl Default for Searches {
 impl Searches {
     /// When there is something to do, if there is.
     pub(super) fn due(&self) -> Option<Time> {
-        (!self.is_idle()).then_some(self.since)
+        (!self.is_idle()).then_some(self.due)
     }
 
     /// Gives up the search for a request that does not wait any more.
@@ -237,6 +265,29 @@ impl Searches {
         }
     }
 
+    /// A request is about to go: the search goes on behind it.
+    pub(super) fn step_over(&mut self, table: &Table, at: At<Request>) {
+        if let Some(search) = &mut self.current {
+            search.step_over(table, at);
+        }
+    }
+
+    /// The request that is visited next, if it is one of several.
+    #[cfg(test)]
+    pub(super) fn next_visit(&self) -> Option<At<Request>> {
+        match self.current.as_ref()?.work.front()? {
+            Work::Members { next, .. } => Some(next.at),
+            Work::Waiter { .. } => None,
+        }
+    }
+
+    /// Gives up all.
+    #[cfg(test)]
+    pub(super) fn stop(&mut self) {
+        self.current = None;
+        self.later.clear();
+    }
+
     fn is_idle(&self) -> bool {
         self.current.is_none() && self.later.is_empty()
     }
@@ -245,15 +296,12 @@ impl Searches {
 impl Search {
     fn new(table: &Table, at: At<Request>) -> Self {
         let node = table.node(at);
-        let work = Work::Waiter {
-            node,
-            place: 0,
-            seen: Seen::Holders(0),
-        };
+        let work = Work::Waiter { node, place: 0 };
         Self {
             from: node,
             owner: table.owner_of(at),
             reached: HashMap::new(),
+            marks: HashMap::new(),
             work: VecDeque::from([work]),
         }
     }
@@ -264,15 +312,13 @@ impl Search {
             table.searched.set(table.searched.get() + 1);
             let found = match self.work.pop_front() {
                 None => return Progress::Nothing,
-                Some(Work::Waiter { node, place, seen }) => self.look(table, node, place, seen),
+                Some(Work::Waiter { node, place }) => self.look(table, node, place),
                 Some(Work::Members {
                     group,
                     serial,
                     next,
                 }) => {
-                    if !self.visit(table, group, serial, next) {
-                        return Progress::Stale;
-                    }
+                    self.visit(table, group, serial, next);
                     None
                 }
             };
@@ -283,20 +329,42 @@ impl Search {
         Progress::Unfinished
     }
 
-    /// Visits one request of an owner. `false`: it has gone, and with it the
-    /// way to the next.
-    fn visit(&mut self, table: &Table, group: At<Group>, serial: Arrival, next: Node) -> bool {
-        let Some(owner) = table.groups.known(group, serial) else {
-            return true;
+    /// Goes past a request if it is the one to be visited next.
+    fn step_over(&mut self, table: &Table, at: At<Request>) {
+        let Some(Work::Members {
+            group,
+            serial,
+            next,
+        }) = self.work.front_mut()
+        else {
+            return;
         };
-        let Some(request) = table.known(next) else {
-            return false;
+        if *next != table.node(at) {
+            return;
+        }
+        let owner = table.groups.known(*group, *serial);
+        let behind = owner.and_then(|it| table.requests[at].next_in(it.chain()));
+        match behind {
+            Some(behind) => *next = table.node(behind),
+            None => drop(self.work.pop_front()),
+        }
+    }
+
+    /// Visits one request of an owner. If it went before the search came to
+    /// this owner, it goes on from the owner's first.
+    fn visit(&mut self, table: &Table, group: At<Group>, serial: Arrival, next: Node) {
+        let Some(owner) = table.groups.known(group, serial) else {
+            return;
+        };
+        let first = || owner.first.map(|it| table.node(it));
+        let next = table.known(next).map(|_| next).or_else(first);
+        let Some((next, request)) = next.and_then(|it| Some((it, table.known(it)?))) else {
+            return;
         };
         if !request.is_held() && table.owner(request) == Some(group) {
             self.work.push_back(Work::Waiter {
                 node: next,
                 place: 0,
-                seen: Seen::Holders(0),
             });
         }
         if let Some(next) = request.next_in(owner.chain()) {
@@ -306,35 +374,34 @@ impl Search {
                 next: table.node(next),
             });
         }
-        true
     }
 
     /// Looks at one more of those a request waits for. Answers the edge that
     /// leads back to the owner.
-    fn look(&mut self, table: &Table, node: Node, place: usize, seen: Seen) -> Option<Edge> {
+    fn look(&mut self, table: &Table, node: Node, place: usize) -> Option<Edge> {
         let request = table.known(node).filter(|it| !it.is_held())?;
-        let at = *request.locks.as_slice().get(place)?;
-        let lock = &table.locks.slots[at];
-        let mut next_place = place;
-        let (blocker, seen) = match seen {
-            Seen::Holders(after) => table.next_holder(request, lock, after),
-            Seen::Ahead(after) => {
-                let bound = table.bound(request, lock);
-                let ahead = lock
-                    .queue()
-                    .and_then(|it| it.entangled_between(after, bound));
-                next_place += usize::from(ahead.is_none());
-                ahead.map_or((None, Seen::Holders(0)), |(arrival, other)| {
-                    (Some(other), Seen::Ahead(arrival))
-                })
+        let Some(at) = request.locks.as_slice().get(place).copied() else {
+            if self.is_own_view(table, node) {
+                // It has passed its own by, which others have to see.
+                self.marks.clear();
             }
+            return None;
         };
-        self.work.push_front(Work::Waiter {
-            node,
-            place: next_place,
-            seen,
-        });
-        self.reach(table, node, at, blocker?)
+        let lock = &table.locks.slots[at];
+        let sight = table.look_on(request, lock, self.marks.entry(at).or_default());
+        let is_last = matches!(sight, Sight::Nobody);
+        let place = place + usize::from(is_last);
+        self.work.push_front(Work::Waiter { node, place });
+        match sight {
+            Sight::Blocker(blocker) => self.reach(table, node, at, blocker),
+            Sight::Passed | Sight::Nobody => None,
+        }
+    }
+
+    /// Whether this is the waiter it began with, and a transaction's: that does
+    /// not wait for itself (see `waits_for_itself`).
+    fn is_own_view(&self, table: &Table, node: Node) -> bool {
+        node == self.from && table.transaction(&table.requests[node.at]).is_some()
     }
 
     /// Goes from a waiter to the owner of a request in its way.
@@ -353,10 +420,7 @@ impl Search {
             to: table.owner_of(blocker),
         };
         if edge.to == self.owner {
-            // A transaction does not wait for itself: see `waits_for_itself`.
-            let is_own_view =
-                waiter == self.from && table.transaction(&table.requests[waiter.at]).is_some();
-            return (!is_own_view).then_some(edge);
+            return (!self.is_own_view(table, waiter)).then_some(edge);
         }
         if edge.to == edge.from || self.reached.contains_key(&edge.to) {
             return None;
@@ -375,7 +439,6 @@ impl Search {
             None => self.work.push_back(Work::Waiter {
                 node: edge.blocker,
                 place: 0,
-                seen: Seen::Holders(0),
             }),
         }
         None

@@ -1,29 +1,37 @@
 //! Ids of repeatable requests that have ended: remembered for [`MEMORY`], or
 //! for as long as there is room, so that a request that comes again, or comes
 //! late, is refused and not granted a second time.
+//!
+//! An id that is cancelled before it was ever seen costs whoever does that
+//! nothing else. So each principal may have only so many of those remembered,
+//! and cannot make the others' be forgotten. (After a restart it has none.)
 
 use super::hash::IdMap;
-use super::{Core, Effect};
+use super::{Core, Effect, Ended};
 use crate::id::GrantId;
-use crate::store::{AcquireError, Cancelled, MEMORY};
+use crate::store::{AcquireError, Cancelled, MEMORY, Principal, ReleaseError};
 use crate::time::Time;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// The ids that have ended.
 #[derive(Debug)]
 pub(super) struct EndedIds {
-    ids: IdMap<GrantId, Ended>,
+    ids: IdMap<GrantId, (Time, Ended)>,
     /// In the order in which they ended.
-    order: VecDeque<(Time, GrantId)>,
+    order: VecDeque<Entry>,
+    /// When each principal cancelled what had not been seen, the oldest first:
+    /// of those entries in `order` that say so, perhaps less some of the oldest.
+    unseen: HashMap<Principal, VecDeque<Time>>,
     room: usize,
 }
 
-/// How and when an id ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+/// When an id ended.
+#[derive(Debug)]
+struct Entry {
     at: Time,
-    /// Whether it had been granted.
-    how: Cancelled,
+    id: GrantId,
+    /// Who cancelled it before it was seen, if it ended so.
+    canceller: Option<Principal>,
 }
 
 impl EndedIds {
@@ -32,33 +40,82 @@ impl EndedIds {
         Self {
             ids: IdMap::default(),
             order: VecDeque::new(),
+            unseen: HashMap::new(),
             room,
         }
     }
 
     /// How an id ended, unless that was too long ago.
     pub(super) fn get(&self, id: GrantId, now: Time) -> Option<Ended> {
-        let ended = self.ids.get(&id)?;
-        (ended.at + MEMORY >= now).then_some(*ended)
+        let (at, how) = self.ids.get(&id)?;
+        is_known(*at, now).then_some(*how)
     }
 
     /// Remembers an id, and sweeps what need not be known any more.
-    pub(super) fn insert(&mut self, id: GrantId, how: Cancelled, at: Time, now: Time) {
-        self.ids.insert(id, Ended { at, how });
-        self.order.push_back((at, id));
-        // Two at most for each that is added: bounded work, and it keeps up.
+    pub(super) fn insert(&mut self, id: GrantId, how: Ended, at: Time, now: Time) {
+        self.ids.insert(id, (at, how));
+        let canceller = None;
+        self.order.push_back(Entry { at, id, canceller });
+        self.sweep(now);
+    }
+
+    /// Remembers an id that `canceller` cancelled before it was seen. `false`,
+    /// and nothing changes, if `most` of its are remembered already.
+    pub(super) fn insert_unseen(
+        &mut self,
+        id: GrantId,
+        canceller: &Principal,
+        most: usize,
+        now: Time,
+    ) -> bool {
+        let times = self.unseen.entry(canceller.clone()).or_default();
+        if times.len() >= most {
+            let oldest = times.front().copied();
+            if oldest.is_none_or(|it| is_known(it, now)) {
+                return false;
+            }
+            times.pop_front();
+        }
+        times.push_back(now);
+        self.ids.insert(id, (now, Ended::NeverGranted));
+        self.order.push_back(Entry {
+            at: now,
+            id,
+            canceller: Some(canceller.clone()),
+        });
+        self.sweep(now);
+        true
+    }
+
+    /// Forgets two at most for each that is added: bounded work, and it keeps
+    /// up.
+    fn sweep(&mut self, now: Time) {
         for _ in 0..2 {
-            let Some((at, id)) = self.order.front().copied() else {
+            let has_room = self.order.len() <= self.room;
+            let needless = |it: &mut Entry| !has_room || !is_known(it.at, now);
+            let Some(entry) = self.order.pop_front_if(needless) else {
                 return;
             };
-            if at + MEMORY >= now && self.order.len() <= self.room {
-                return;
-            }
-            self.order.pop_front();
             // It may have ended again since it was forgotten.
-            if self.ids.get(&id).is_some_and(|it| it.at == at) {
-                self.ids.remove(&id);
+            if self.ids.get(&entry.id).is_some_and(|it| it.0 == entry.at) {
+                self.ids.remove(&entry.id);
             }
+            if let Some(canceller) = entry.canceller {
+                self.uncount(&canceller, entry.at);
+            }
+        }
+    }
+
+    /// Forgets when a principal cancelled, if that is still known.
+    fn uncount(&mut self, canceller: &Principal, at: Time) {
+        let Some(times) = self.unseen.get_mut(canceller) else {
+            return;
+        };
+        if times.front().is_some_and(|it| *it <= at) {
+            times.pop_front();
+        }
+        if times.is_empty() {
+            self.unseen.remove(canceller);
         }
     }
 
@@ -68,18 +125,26 @@ impl EndedIds {
     }
 }
 
+/// Whether what ended then is remembered still.
+fn is_known(at: Time, now: Time) -> bool {
+    at + MEMORY >= now
+}
+
 impl Ended {
     /// What a request of this id is answered.
     pub(super) fn to_acquire(self) -> AcquireError {
-        match self.how {
-            Cancelled::Granted => AcquireError::Lost,
-            Cancelled::Cancelled => AcquireError::Cancelled,
+        match self {
+            Self::WasGranted => AcquireError::Lost,
+            Self::NeverGranted => AcquireError::Cancelled,
         }
     }
 
     /// What who cancels it is answered.
     pub(super) fn to_cancel(self) -> Cancelled {
-        self.how
+        match self {
+            Self::WasGranted => Cancelled::Granted,
+            Self::NeverGranted => Cancelled::Cancelled,
+        }
     }
 }
 
@@ -88,11 +153,30 @@ impl Core {
     pub(super) fn remember(
         &mut self,
         id: GrantId,
-        how: Cancelled,
+        how: Ended,
         now: Time,
         effects: &mut Vec<Effect>,
     ) {
         self.ended.insert(id, how, now, now);
-        effects.push(Effect::Remember(id));
+        effects.push(Effect::Remember(id, how));
+    }
+
+    /// Refuses an id before it comes.
+    pub(super) fn cancel_unseen(
+        &mut self,
+        id: GrantId,
+        principal: &Principal,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Cancelled, ReleaseError> {
+        let most = self.limits.cancels_per_principal;
+        if !self.ended.insert_unseen(id, principal, most, now) {
+            self.tally.statistics.over_quota += 1;
+            let text = format!("a principal cancels at most {most} requests that were not seen");
+            return Err(ReleaseError::Quota(text));
+        }
+        let how = Ended::NeverGranted;
+        effects.push(Effect::Remember(id, how));
+        Ok(how.to_cancel())
     }
 }

@@ -1,5 +1,7 @@
-//! A hasher for identities. They are 128 random bits minted by the host, never
-//! chosen by a client, so any 64 of them are as good as a hash.
+//! A hasher for identities. Those that are entered in a map are 128 random bits,
+//! minted by the host or made with a key that is the host's, so any 64 of them
+//! are as good as a hash. An id that a client made up itself may be looked up,
+//! but is not entered.
 
 use std::hash::{BuildHasherDefault, Hasher};
 

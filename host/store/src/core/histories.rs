@@ -16,11 +16,14 @@ use steps::{Step, World, step};
 const LIMITS: Limits = Limits {
     holders_per_lock: 3,
     waiters_per_lock: 4,
-    grants_per_principal: 9,
+    locks_per_principal: 12,
     waiters_per_principal: 5,
     sessions_per_principal: 2,
+    grants_per_session: 4,
+    cancels_per_principal: 2,
     watchers: 0,
     events: 0,
+    event_bytes: 0,
     ended: 1_000,
     records: 0,
     unwritten: 0,
@@ -70,6 +73,9 @@ fn without_words(answer: Answer) -> Answer {
         }
         Answer::Session(Err(SessionError::Quota(_))) => {
             Answer::Session(Err(SessionError::Quota(String::new())))
+        }
+        Answer::Cancelled(Err(ReleaseError::Quota(_))) => {
+            Answer::Cancelled(Err(ReleaseError::Quota(String::new())))
         }
         other => other,
     }

@@ -2,9 +2,11 @@
 
 use super::request::{Request, Stage};
 use super::{Core, Effect};
+use crate::id::GrantId;
 use crate::name::LockName;
-use crate::store::{Lock, LockHolder, LockWaiter, SHOWN_MAX};
+use crate::store::{Granted, Lock, LockHolder, LockWaiter, SHOWN_MAX};
 use crate::time::Time;
+use std::time::Duration;
 
 impl Core {
     /// Who holds a lock and who waits for it.
@@ -41,8 +43,10 @@ impl Core {
         lock
     }
 
-    /// Visits the locks that are held or waited for, `steps` places from place
-    /// `from` on; answers where to go on, or `None` at the end. A lock that is
+    /// Visits the locks that are held or waited for, in so many steps from place
+    /// `from` on; answers where to go on, or `None` at the end. A step is a
+    /// place, or a page of them that are all free: the cost is that of the locks
+    /// there are and not, place by place, of the most there ever were. A lock that is
     /// not idle from the first step to the last is visited once; others may
     /// be.
     pub fn scan(
@@ -52,13 +56,36 @@ impl Core {
         visit: &mut dyn FnMut(&LockName),
     ) -> Option<usize> {
         let slots = &self.table.locks.slots;
-        let end = from.saturating_add(steps);
-        for place in from..end.min(slots.places()) {
+        let mut next = from;
+        for _ in 0..steps {
+            let place = slots.skip_free(next);
+            if place > next {
+                next = place;
+                continue;
+            }
             if let Some(slot) = slots.at_place(place) {
                 visit(&slot.name);
             }
+            next += 1;
         }
-        (end < slots.places()).then_some(end)
+        (next < slots.places()).then_some(next)
+    }
+
+    /// How long a grant that was drawn up earlier is still held, without a limit
+    /// if it hangs on a session or a transaction; `None` if it has ended.
+    pub(crate) fn remaining(
+        &self,
+        id: GrantId,
+        granted: &Granted,
+        now: Time,
+    ) -> Option<Option<Duration>> {
+        let request = &self.table.requests[self.table.find(id)?];
+        let Stage::Held { token, .. } = request.stage else {
+            return None;
+        };
+        // Its id may have been granted anew.
+        let is_same = granted.tokens.iter().any(|(_, it)| *it == token);
+        is_same.then(|| request.remaining(now))
     }
 
     fn show_holder(&self, request: &Request, now: Time) -> LockHolder {

@@ -6,7 +6,7 @@ use super::groups::Group;
 use super::request::{NEVER, Request, Stage};
 use super::slab::At;
 use super::table::{Overdue, Woken};
-use super::{CallerGrant, Core, Effect, Life};
+use super::{CallerGrant, Core, Effect, Ended, Life};
 use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{
@@ -130,14 +130,10 @@ impl Core {
     ) -> Result<Cancelled, ReleaseError> {
         self.pass(now, effects);
         let Some(at) = self.table.find(id) else {
-            let known = self.ended.get(id, now);
-            return Ok(known.map_or_else(
-                || {
-                    self.remember(id, Cancelled::Cancelled, now, effects);
-                    Cancelled::Cancelled
-                },
-                super::ended::Ended::to_cancel,
-            ));
+            return match self.ended.get(id, now) {
+                Some(ended) => Ok(ended.to_cancel()),
+                None => self.cancel_unseen(id, principal, now, effects),
+            };
         };
         let request = &self.table.requests[at];
         if !self.is_of(request, principal) {
@@ -266,6 +262,7 @@ impl Core {
             Stage::Waiting { .. } => self.tell_end_of_wait(at, end, now, effects),
         }
         self.searches.forget(self.table.requests[at].arrival);
+        self.searches.step_over(&self.table, at);
         self.table.remove(at, woken);
     }
 
@@ -290,7 +287,7 @@ impl Core {
             effects.push(Effect::Forget(id));
         }
         if repeatable && !matches!(end, End::Abandoned) {
-            self.remember(id, Cancelled::Granted, now, effects);
+            self.remember(id, Ended::WasGranted, now, effects);
         }
         if let (Holder::Session(session), End::Forced) = (holder, end) {
             let request = &self.table.requests[at];
@@ -328,7 +325,7 @@ impl Core {
             }
         });
         if is_remembered {
-            self.remember(id, Cancelled::Cancelled, now, effects);
+            self.remember(id, Ended::NeverGranted, now, effects);
         }
         self.tell(at, EventKind::Left, now, effects);
     }

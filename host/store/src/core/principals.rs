@@ -24,8 +24,8 @@ pub(super) struct Account {
     pub(super) principal: Principal,
     /// How many requests and sessions refer to this.
     uses: usize,
-    /// Grants it holds; those of transactions are not counted.
-    pub(super) grants: usize,
+    /// Locks it holds and waits for; those of transactions are not counted.
+    pub(super) locks: usize,
     /// Requests of its that wait; those of transactions are not counted.
     pub(super) waiting: usize,
     /// Sessions it has open.
@@ -83,7 +83,7 @@ impl Principals {
         let at = self.accounts.insert(Account {
             principal: principal.clone(),
             uses: 0,
-            grants: 0,
+            locks: 0,
             waiting: 0,
             sessions: 0,
         });
@@ -119,7 +119,7 @@ impl Principals {
         self.idle == self.accounts.len()
             && self.names.values().all(|at| {
                 let it = &self.accounts[*at];
-                it.grants + it.waiting + it.sessions + it.uses == 0
+                it.locks + it.waiting + it.sessions + it.uses == 0
             })
     }
 }

@@ -3,8 +3,8 @@
 use super::request::{NEVER, Stage};
 use super::tally::Tally;
 use super::tokens::Tokens;
-use super::{CallerGrant, Core, Effect, Life, Limits, Written};
-use crate::store::{Acquire, Cancelled, EventKind, Holder, LockEvent, NAMES_PER_GRANT_MAX};
+use super::{CallerGrant, Core, Effect, Ended, Life, Limits, Written};
+use crate::store::{Acquire, Holder, NAMES_PER_GRANT_MAX};
 use crate::time::Time;
 use std::time::Duration;
 
@@ -17,9 +17,8 @@ impl Core {
     pub fn restore(limits: Limits, written: Written, now: Time, effects: &mut Vec<Effect>) -> Self {
         let tokens = Tokens::restored(written.high_water);
         let mut core = Self::new(limits, tokens, Tally::new(now));
-        for (at, id) in written.ended {
-            // What had ended is refused, whether it had been granted or not.
-            core.ended.insert(id, Cancelled::Granted, at, now);
+        for (at, id, how) in written.ended {
+            core.ended.insert(id, how, at, now);
         }
         for session in &written.sessions {
             core.enter_session(session, now);
@@ -83,16 +82,8 @@ impl Core {
     fn strike_out(&mut self, grant: CallerGrant, now: Time, effects: &mut Vec<Effect>) {
         effects.push(Effect::Forget(grant.id));
         if grant.repeatable && self.table.find(grant.id).is_none() {
-            self.remember(grant.id, Cancelled::Granted, now, effects);
+            self.remember(grant.id, Ended::WasGranted, now, effects);
         }
-        effects.push(Effect::Event(LockEvent {
-            revision: self.tally.next_revision(),
-            time: now,
-            kind: EventKind::Lost,
-            names: grant.names,
-            mode: grant.mode,
-            token: grant.token,
-            party: grant.party,
-        }));
+        effects.push(Effect::StruckOut(grant));
     }
 }

@@ -9,7 +9,7 @@ use super::table::Woken;
 use super::{AttachedSession, Core, Effect};
 use crate::id::SessionId;
 use crate::store::{
-    Attachment, Field, Invalid, OpenSession, Principal, SessionError, TTL_MAX, TTL_MIN,
+    Attachment, Field, Invalid, OpenSession, Principal, SessionError, TTL_MAX, TTL_MIN, Token,
 };
 use crate::time::Time;
 use std::time::Duration;
@@ -85,6 +85,16 @@ impl Core {
             ttl,
             grace,
         })
+    }
+
+    /// The tokens of the grants a session holds, in the order they were asked
+    /// for.
+    pub(crate) fn tokens_of(&self, id: SessionId) -> Vec<Token> {
+        let group = self.table.groups.session(id).into_iter();
+        let members = group.flat_map(|it| self.table.members_at(it));
+        let requests = members.map(|it| &self.table.requests[it]);
+        let held = requests.filter(|it| it.is_held());
+        held.map(Request::token).collect()
     }
 
     /// Keeps a session alive for its time to live.

@@ -21,6 +21,8 @@ pub(super) struct At<T>(NonZeroU32, PhantomData<fn() -> T>);
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     pages: Vec<Vec<Option<T>>>,
+    /// How many things each page holds.
+    taken: Vec<usize>,
     free: Vec<At<T>>,
 }
 
@@ -30,13 +32,16 @@ impl<T> Slab<T> {
         if let Some(at) = self.free.pop() {
             let (page, place) = at.split();
             self.pages[page][place] = Some(thing);
+            self.taken[page] += 1;
             return at;
         }
         if self.pages.last().is_none_or(|it| it.len() == PAGE) {
             self.pages.push(Vec::with_capacity(PAGE));
+            self.taken.push(0);
         }
         let page = self.pages.len() - 1;
         self.pages[page].push(Some(thing));
+        self.taken[page] += 1;
         At::join(page, self.pages[page].len() - 1)
     }
 
@@ -45,6 +50,7 @@ impl<T> Slab<T> {
         let (page, place) = at.split();
         let thing = self.pages.get_mut(page)?.get_mut(place)?.take();
         if thing.is_some() {
+            self.taken[page] -= 1;
             self.free.push(at);
         }
         thing
@@ -63,6 +69,16 @@ impl<T> Slab<T> {
         full + self.pages.last().map_or(0, Vec::len)
     }
 
+    /// The first place from `place` on that may be taken: a page that holds
+    /// nothing is gone by in one step.
+    pub(super) fn skip_free(&self, place: usize) -> usize {
+        let page = place / PAGE;
+        match self.taken.get(page) {
+            Some(0) => (page + 1) * PAGE,
+            _ => place,
+        }
+    }
+
     /// The thing at a place.
     pub(super) fn at_place(&self, place: usize) -> Option<&T> {
         self.pages.get(place / PAGE)?.get(place % PAGE)?.as_ref()
@@ -78,6 +94,7 @@ impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
             pages: Vec::new(),
+            taken: Vec::new(),
             free: Vec::new(),
         }
     }
@@ -157,5 +174,41 @@ impl<T> Hash for At<T> {
 impl<T> fmt::Debug for At<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "@{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_holds_nothing_is_gone_by_in_one_step() {
+        let mut slab = Slab::default();
+        let all: Vec<_> = (0..10 * PAGE).map(|it| slab.insert(it)).collect();
+        let stays = all[7 * PAGE + 3];
+        for at in all {
+            if at != stays {
+                slab.remove(at);
+            }
+        }
+        let (mut place, mut steps) = (0, 0);
+        let mut seen: Vec<usize> = Vec::new();
+        while place < slab.places() {
+            steps += 1;
+            let next = slab.skip_free(place);
+            if next == place {
+                seen.extend(slab.at_place(place));
+                place += 1;
+            } else {
+                place = next;
+            }
+        }
+        assert_eq!(seen, [7 * PAGE + 3]);
+        assert_eq!(steps, 9 + PAGE);
+        // It is filled again.
+        for it in 0..10 * PAGE {
+            slab.insert(it);
+        }
+        assert_eq!(slab.skip_free(0), 0);
     }
 }

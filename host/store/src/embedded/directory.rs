@@ -23,9 +23,8 @@ impl Directory {
             source,
         };
         create(path).map_err(failed)?;
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let lock = options.open(path.join(LOCK)).map_err(failed)?;
+        warn_if_open(path);
+        let lock = open(&path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
@@ -40,6 +39,40 @@ impl Directory {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Creates a file in it if it is not there, that only its owner can read.
+    pub(super) fn create(&self, name: &str) -> Result<PathBuf, OpenError> {
+        let path = self.path.join(name);
+        match open(&path) {
+            Ok(_) => Ok(path),
+            Err(source) => Err(OpenError::Directory {
+                path: self.path.clone(),
+                source,
+            }),
+        }
+    }
+}
+
+/// Opens a file, and creates it first if it is not there: its owner's alone, for
+/// whoever reads the key of a space can make all of its secrets.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A directory that was there before may let others in.
+fn warn_if_open(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = path.metadata() {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        if mode & 0o077 != 0 {
+            let (path, mode) = (path.display(), format!("{:o}", mode & 0o777));
+            tracing::warn!(%path, mode, "others may look into the store's directory");
+        }
     }
 }
 

@@ -8,7 +8,11 @@ use std::time::Duration;
 
 /// The schema this program writes. A database with a greater one is refused; to
 /// change the tables, raise it and bring older databases up to it in [`prepare`].
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+
+/// The oldest schema that can be brought up to this one. What came before it was
+/// never released, and is refused.
+const SCHEMA_OLDEST: u32 = 2;
 
 /// Marks the file as ours ("LkPt").
 const APPLICATION: u32 = 0x4c6b_5074;
@@ -27,7 +31,8 @@ const STATEMENTS: usize = 32;
 /// grant's names are one text, each on a line: a name has no control
 /// characters. Its mode is the number of its permits; 0 is exclusive, -1 shared.
 /// Durations and times are in microseconds. A commit without a number was given
-/// up. `space` has one row.
+/// up. Of ids that have ended, `granted` is 0 if nothing had been granted.
+/// `space` has one row.
 const TABLES: &str = "
 CREATE TABLE state (
     collection TEXT NOT NULL,
@@ -68,8 +73,9 @@ CREATE TABLE grants (
     CHECK ((session IS NULL) <> (lease IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE ended (
-    time INTEGER NOT NULL,
-    id   BLOB NOT NULL,
+    time    INTEGER NOT NULL,
+    id      BLOB NOT NULL,
+    granted INTEGER NOT NULL,
     PRIMARY KEY (time, id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE space (
@@ -133,6 +139,9 @@ fn version(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
             found,
             known: SCHEMA,
         });
+    }
+    if (1..SCHEMA_OLDEST).contains(&found) {
+        return Err(OpenError::Unreleased { found });
     }
     Ok(found)
 }

@@ -13,8 +13,8 @@ use crate::contract::{
 };
 use crate::id::TransactionId;
 use crate::store::{
-    Acquire, AcquireError, Holder, LIST_LIMIT_MAX, LockHolder, MEMORY, Mode, Order, Principal,
-    ReleaseError, Released, SessionError, Token, WatchQuery, Watched,
+    Acquire, AcquireError, Cancelled, Holder, LIST_LIMIT_MAX, LockHolder, MEMORY, Mode, Order,
+    Principal, ReleaseError, Released, SessionError, Token, WatchQuery, Watched,
 };
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -181,13 +181,48 @@ fn a_database_of_a_later_version_is_refused_untouched() {
     drop(place.open());
     place
         .database()
-        .pragma_update(None, "user_version", 2)
+        .pragma_update(None, "user_version", 3)
         .unwrap();
     let refused = place.try_open().err().unwrap();
     assert!(
-        matches!(refused, OpenError::Newer { found: 2, known: 1 }),
+        matches!(refused, OpenError::Newer { found: 3, known: 2 }),
         "{refused}"
     );
+}
+
+#[test]
+fn a_database_of_a_version_that_was_never_released_is_refused_by_name() {
+    let place = Place::new();
+    drop(place.open());
+    place
+        .database()
+        .pragma_update(None, "user_version", 1)
+        .unwrap();
+    let refused = place.try_open().err().unwrap();
+    assert!(
+        matches!(refused, OpenError::Unreleased { found: 1 }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("development version"));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_files_are_their_owner_s_alone_whatever_the_directory_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    std::fs::create_dir(place.path()).unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let _store = place.open();
+    let files = std::fs::read_dir(place.path()).unwrap();
+    let modes = files.map(|it| {
+        let file = it.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        (file.file_name(), mode)
+    });
+    let modes: Vec<_> = modes.collect();
+    assert!(modes.len() >= 3, "the database, its log and the lock");
+    assert!(modes.iter().all(|it| it.1 == 0o600), "{modes:?}");
 }
 
 #[test]

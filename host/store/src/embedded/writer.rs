@@ -176,6 +176,9 @@ impl Writing {
     }
 
     fn batch(&mut self, commands: Vec<Command>) {
+        // First of all, and so also if the batch fails: a nudge after this
+        // line means another batch.
+        self.is_nudged.store(false, Ordering::Release);
         let mut changes = Changes::default();
         match self.write(&commands, &mut changes) {
             Ok((decided, marks)) => {
@@ -216,7 +219,7 @@ impl Writing {
         let mut decided = Vec::with_capacity(commands.len());
         let is_nudge = |it: &Command| matches!(it, Command::Nudge);
         if commands.iter().all(is_nudge) {
-            self.take_journal(changes);
+            *changes = self.shell.take_journal();
             if changes.is_empty() {
                 return Ok((decided, marks));
             }
@@ -235,7 +238,7 @@ impl Writing {
             });
         }
         if !commands.iter().all(is_nudge) {
-            self.take_journal(changes);
+            *changes = self.shell.take_journal();
         }
         rows::write_changes(&batch, changes)?;
         let ended = changes.ended.len();
@@ -249,12 +252,6 @@ impl Writing {
         }
         batch.commit()?;
         Ok((decided, marks))
-    }
-
-    fn take_journal(&self, changes: &mut Changes) {
-        // In this order: a nudge after this line means another batch.
-        self.is_nudged.store(false, Ordering::Release);
-        *changes = self.shell.take_journal();
     }
 
     fn commit(

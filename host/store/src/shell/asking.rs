@@ -39,7 +39,6 @@ pub(super) struct Askers {
 type AskerNumber = u64;
 
 /// Those who asked under one request id and have neither heard nor left.
-#[derive(Default)]
 pub(super) struct Interest {
     pending: usize,
     /// Whether somebody has heard that it was granted.
@@ -190,12 +189,46 @@ impl State {
         }
     }
 
-    /// Somebody waits for an answer.
+    /// Tells a grant that is written down by now, or that it has ended since.
+    /// Its end may not be written down yet, and then that waits.
+    pub(super) fn tell_grant(
+        &mut self,
+        id: GrantId,
+        mut granted: Granted,
+        reply: Reply,
+        now: Time,
+        outbox: &mut Outbox,
+    ) {
+        // Without a grant of its own it is a view of others.
+        if !granted.acquired.is_empty() {
+            match self.core.remaining(id, &granted, now) {
+                Some(remaining) => granted.remaining = remaining,
+                None => return self.tell_lost(reply, outbox),
+            }
+        }
+        outbox.waiters.push((reply, Ok(granted)));
+    }
+
+    fn tell_lost(&mut self, reply: Reply, outbox: &mut Outbox) {
+        match &mut self.journal {
+            Some(journal) if journal.is_behind() => {
+                journal.withhold(Withheld::Refusal(reply, AcquireError::Lost));
+                outbox.nudges |= journal.is_pending();
+            }
+            _ => outbox.waiters.push((reply, Err(AcquireError::Lost))),
+        }
+    }
+
+    /// Somebody waits for an answer. Whether the grant is known already is said
+    /// by who asks first: whoever comes later may find one that nobody has
+    /// heard of.
     fn pend(&mut self, id: GrantId, repeatable: bool, is_known: bool) -> AskerNumber {
         if repeatable {
-            let interest = self.interests.entry(id).or_default();
+            let interest = self.interests.entry(id).or_insert(Interest {
+                pending: 0,
+                is_known,
+            });
             interest.pending += 1;
-            interest.is_known |= is_known;
         }
         self.asked += 1;
         self.asked
@@ -288,7 +321,7 @@ impl Drop for Asker<'_> {
 pub(super) fn is_about(effect: &Effect, id: GrantId) -> bool {
     match effect {
         Effect::Keep(grant) => grant.id == id,
-        Effect::Forget(it) | Effect::Remember(it) => *it == id,
+        Effect::Forget(it) | Effect::Remember(it, _) => *it == id,
         _ => false,
     }
 }

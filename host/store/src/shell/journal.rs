@@ -11,12 +11,14 @@
 //! gets while there are changes that are not, is withheld until they are. (A
 //! restart would otherwise bring back what somebody was told had ended.)
 //!
-//! Of each grant and each session only the last change counts, so there are no
-//! more changes than there are things to change.
+//! Of each grant and each session only the last change counts, but one that came
+//! and went since the last write leaves a change all the same. Whoever brings in
+//! something new waits for an answer, and the answers that wait are limited, so
+//! the changes are too.
 
 use super::asking::Reply;
 use crate::core::hash::IdMap;
-use crate::core::{CallerGrant, Effect};
+use crate::core::{CallerGrant, Effect, Ended};
 use crate::id::{GrantId, SessionId};
 use crate::store::{
     AcquireError, Granted, OpenSession, ReleaseError, SessionError, StoreError, Token,
@@ -31,8 +33,8 @@ pub(crate) struct Changes {
     pub(crate) grants: IdMap<GrantId, Option<CallerGrant>>,
     /// The sessions to keep, and those to strike out.
     pub(crate) sessions: IdMap<SessionId, Option<OpenSession>>,
-    /// The ids that have ended, and when.
-    pub(crate) ended: IdMap<GrantId, Time>,
+    /// The ids that have ended: when, and how.
+    pub(crate) ended: IdMap<GrantId, (Time, Ended)>,
     /// The mark no token may pass.
     pub(crate) token: Option<Token>,
 }
@@ -59,6 +61,8 @@ pub(super) enum Withheld {
         reply: Reply,
         is_new: bool,
     },
+    /// That a grant has ended that was to be told.
+    Refusal(Reply, AcquireError),
     /// A session that was opened, and is closed if it cannot be written.
     Session(SessionId, Done),
     /// Something that has happened.
@@ -70,11 +74,11 @@ pub(super) type Done = oneshot::Sender<Result<(), StoreError>>;
 /// Why the journal takes nothing more for now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoRoom {
-    /// So many answers wait already.
-    #[error("the store writes down at most {0} answers at once")]
+    /// So many answers wait already: the disk is busy for a moment.
+    #[error("nothing was done, {0} answers wait to be written down already")]
     Answers(usize),
     /// The disk fails, and so many changes are kept for it already.
-    #[error("what has changed cannot be written down")]
+    #[error("nothing was done, what has changed before cannot be written down")]
     Failing,
 }
 
@@ -106,13 +110,19 @@ impl Journal {
 
     /// Whether something more may be asked of it that is not there yet.
     pub(super) fn check_room(&self) -> Result<(), NoRoom> {
-        if self.withheld.len() >= self.room {
+        let flying = self.flying.as_ref().map_or(0, Vec::len);
+        if self.withheld.len() + flying >= self.room {
             return Err(NoRoom::Answers(self.room));
         }
         if self.is_failing && self.changes.len() >= self.room {
             return Err(NoRoom::Failing);
         }
         Ok(())
+    }
+
+    /// Whether the last attempt to write failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing
     }
 
     /// Withholds an answer until all there is now is written.
@@ -156,7 +166,7 @@ impl Changes {
         match effect {
             Effect::Keep(grant) => drop(self.grants.insert(grant.id, Some(grant))),
             Effect::Forget(id) => drop(self.grants.insert(id, None)),
-            Effect::Remember(id) => drop(self.ended.insert(id, now)),
+            Effect::Remember(id, how) => drop(self.ended.insert(id, (now, how))),
             Effect::KeepSession(session) => {
                 self.sessions.insert(session.id, Some(session));
             }
@@ -168,6 +178,7 @@ impl Changes {
             | Effect::Deadlock(..)
             | Effect::Lost(..)
             | Effect::Unattached(_)
+            | Effect::StruckOut(_)
             | Effect::Event(_) => return false,
         }
         true
@@ -193,30 +204,27 @@ impl Changes {
     }
 }
 
-impl NoRoom {
-    /// As an error of the store; `Err` with the text if a limit is reached.
-    pub(super) fn into_store(self) -> Result<StoreError, String> {
-        match self {
-            Self::Answers(_) => Err(self.to_string()),
-            Self::Failing => Ok(StoreError::Unavailable(self.to_string())),
-        }
+/// Both pass: whoever asks is to ask again, and is not over a quota.
+impl From<NoRoom> for StoreError {
+    fn from(it: NoRoom) -> Self {
+        Self::Unavailable(it.to_string())
     }
 }
 
 impl From<NoRoom> for AcquireError {
     fn from(it: NoRoom) -> Self {
-        it.into_store().map_or_else(Self::Quota, Self::Store)
+        Self::Store(it.into())
     }
 }
 
 impl From<NoRoom> for SessionError {
     fn from(it: NoRoom) -> Self {
-        it.into_store().map_or_else(Self::Quota, Self::Store)
+        Self::Store(it.into())
     }
 }
 
 impl From<NoRoom> for ReleaseError {
     fn from(it: NoRoom) -> Self {
-        Self::Store(StoreError::Unavailable(it.to_string()))
+        Self::Store(it.into())
     }
 }

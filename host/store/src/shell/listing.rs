@@ -12,6 +12,9 @@ const STEPS: usize = 1024;
 /// How many locks are looked at while the mutex is held.
 const LOOKS: usize = 32;
 
+/// How many pages are gathered at once; whoever asks for one more waits.
+pub(super) const LISTS_MAX: usize = 4;
+
 /// The smallest names of those that were gone through.
 struct Smallest<'a> {
     prefix: &'a str,
@@ -24,6 +27,8 @@ struct Smallest<'a> {
 impl Shell {
     pub(crate) async fn locks(&self, query: LockQuery) -> Result<LockPage, StoreError> {
         let limit = query.limit.clamp(1, LIST_LIMIT_MAX);
+        // Nobody closes the semaphore.
+        let _turn = self.lists.acquire().await;
         let mut after = query.after;
         loop {
             let (names, more) = self.gather(&query.prefix, after.as_ref(), limit).await;
@@ -31,7 +36,7 @@ impl Shell {
             after = names.into_iter().next_back();
             // If all of them are idle by now, the page begins behind them.
             if !locks.is_empty() || !more {
-                let page = self.outside(|_, _, _| LockPage { locks, more });
+                let page = self.looking(|_, _, _| LockPage { locks, more });
                 return page.settled().await;
             }
         }

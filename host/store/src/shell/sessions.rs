@@ -1,34 +1,33 @@
 //! Sessions, and the line to the connection each is attached to.
 //!
-//! A line tells which grants were taken away. While no connection is attached
-//! it keeps what it would tell for the next one. It is unbounded, and yet holds
-//! no more than the grants the session had: each is lost once, and a session
-//! that nobody is attached to acquires next to nothing.
+//! A line tells which grants were taken away. What was taken while there was no
+//! connection, or one that was broken already, is not kept for the next: that
+//! is told which grants there are. A line is unbounded, and yet holds no more
+//! than the grants the session had, since each is lost once.
 
 use super::journal::Withheld;
 use super::{Shell, Written};
 use crate::core::hash::IdMap;
 use crate::core::{AttachedSession, Core};
 use crate::id::SessionId;
-use crate::store::{Attached, Attachment, LostGrant, OpenSession, Principal, SessionError};
+use crate::store::{Attached, Attachment, LostGrant, OpenSession, Principal, SessionError, Token};
 use tokio::sync::mpsc;
 
-/// The lines of those sessions that are attached, or that have something to
-/// tell.
+/// The lines of those sessions that are attached.
 #[derive(Default)]
 pub(super) struct Lines(IdMap<SessionId, Line>);
 
 struct Line {
     sender: mpsc::UnboundedSender<LostGrant>,
-    end: End,
+    attachment: Attachment,
 }
 
-/// Where what is told arrives.
-enum End {
-    /// At the connection.
-    Attached(Attachment),
-    /// Here, until there is one.
-    Parked(mpsc::UnboundedReceiver<LostGrant>),
+/// Detaches again what nobody was told is attached: whoever asked has gone, or
+/// it could not be told.
+struct Attaching<'a> {
+    shell: &'a Shell,
+    session: SessionId,
+    attachment: Option<Attachment>,
 }
 
 impl Shell {
@@ -56,12 +55,20 @@ impl Shell {
     ) -> Result<Attached, SessionError> {
         let written = self.enter(|state, now, outbox| {
             let attached = state.step(now, outbox, |core, now, effects| {
-                core.attach(session, &principal, now, effects)
+                let attached = core.attach(session, &principal, now, effects)?;
+                Ok((attached, core.tokens_of(session)))
             });
-            let attached = attached.map(|it| state.lines.attach(session, it));
+            let attached = attached.map(|(it, held)| state.lines.attach(session, it, held));
             state.settle(attached, outbox)
         });
-        written.settled().await?
+        let mut attaching = Attaching {
+            shell: self,
+            session,
+            attachment: written.0.as_ref().ok().map(|it| it.attachment),
+        };
+        let attached = written.settled().await?;
+        attaching.attachment = None;
+        attached
     }
 
     /// Waits for nothing: a beat is not written down.
@@ -97,9 +104,10 @@ impl Shell {
 impl Lines {
     /// A grant of the session was taken away.
     pub(super) fn lose(&mut self, session: SessionId, lost: LostGrant) {
-        let line = self.0.entry(session).or_insert_with(Line::parked);
-        // A connection that is gone is about to be detached.
-        drop(line.sender.send(lost));
+        if let Some(line) = self.0.get(&session) {
+            // A connection that is gone is about to be detached.
+            drop(line.sender.send(lost));
+        }
     }
 
     /// The session has ended, or is attached anew: nothing more is told.
@@ -112,42 +120,42 @@ impl Lines {
         self.0.len()
     }
 
-    fn attach(&mut self, session: SessionId, attached: AttachedSession) -> Attached {
+    fn attach(
+        &mut self,
+        session: SessionId,
+        attached: AttachedSession,
+        held: Vec<Token>,
+    ) -> Attached {
         let AttachedSession {
             attachment,
             ttl,
             grace,
         } = attached;
-        let parked = self.0.remove(&session).unwrap_or_else(Line::parked);
-        let (sender, lost) = match parked.end {
-            End::Parked(receiver) => (parked.sender, receiver),
-            // Cut by now; whoever has the other end hears no more.
-            End::Attached(_) => line(),
-        };
-        let end = End::Attached(attachment);
-        self.0.insert(session, Line { sender, end });
+        let (sender, lost) = line();
+        // Whoever has the end of an earlier line hears no more.
+        self.0.insert(session, Line { sender, attachment });
         Attached {
             attachment,
             ttl,
             grace,
+            held,
             lost,
         }
     }
 
     fn detach(&mut self, session: SessionId, attachment: Attachment) {
-        let is_attached =
-            |it: &Line| matches!(it.end, End::Attached(current) if current == attachment);
+        let is_attached = |it: &Line| it.attachment == attachment;
         if self.0.get(&session).is_some_and(is_attached) {
             self.0.remove(&session);
         }
     }
 }
 
-impl Line {
-    fn parked() -> Self {
-        let (sender, receiver) = line();
-        let end = End::Parked(receiver);
-        Self { sender, end }
+impl Drop for Attaching<'_> {
+    fn drop(&mut self) {
+        if let Some(attachment) = self.attachment {
+            self.shell.detach(self.session, attachment);
+        }
     }
 }
 

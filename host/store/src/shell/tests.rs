@@ -6,7 +6,7 @@ use crate::contract::{
     LIMITS, SECOND, block_on, caller, name, of, of_caller, poll_once, repeatable, session, waiting,
 };
 use crate::id::TransactionId;
-use crate::store::{Acquire, Attached, Released, SessionError, WatchQuery};
+use crate::store::{Acquire, Attached, Released, SessionError, WatchQuery, Watched};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -429,5 +429,181 @@ fn the_line_of_a_session_goes_with_it() {
         attach().await;
         desk.clock.advance(crate::contract::TTL);
         assert_eq!(desk.shell.state().lines.len(), 0);
+    });
+}
+
+#[test]
+fn a_repeated_request_that_both_askers_leave_is_given_back() {
+    block_on(async {
+        let desk = Desk::new();
+        let request = repeatable(of_caller(&["a"]));
+        let (mut one, mut two) = (desk.acquire(&request), desk.acquire(&request));
+        assert!(is_withheld(&mut one).await && is_withheld(&mut two).await);
+        drop(one);
+        assert_eq!(desk.holders("a"), 1, "somebody may still hear of it");
+        drop(two);
+        assert_eq!(desk.holders("a"), 0);
+    });
+}
+
+#[test]
+fn a_grant_that_has_ended_before_it_could_be_told_is_lost() {
+    block_on(async {
+        let desk = Desk::new();
+        let mut short = of_caller(&["a"]);
+        short.lease = Some(SECOND);
+        let mut long = of_caller(&["b"]);
+        long.lease = Some(10 * SECOND);
+        let (mut first, mut second) = (desk.acquire(&short), desk.acquire(&long));
+        assert!(is_withheld(&mut first).await && is_withheld(&mut second).await);
+        let changes = desk.shell.take_journal();
+        desk.clock.advance(2 * SECOND);
+        desk.shell.journal_written(changes);
+        assert_eq!(second.await.unwrap().remaining, Some(8 * SECOND));
+        // That it has ended is not written down yet.
+        assert!(is_withheld(&mut first).await);
+        desk.write();
+        assert_eq!(first.await, Err(AcquireError::Lost));
+    });
+}
+
+#[test]
+fn an_attach_that_nobody_hears_of_leaves_the_session_its_grace() {
+    for fails in [false, true] {
+        block_on(attach_unheard(fails));
+    }
+}
+
+async fn attach_unheard(fails: bool) {
+    let desk = Desk::new();
+    let mut request = session();
+    request.grace = request.ttl / 2;
+    let (id, grace) = (request.id, request.grace);
+    let mut open: Answer<'_, _> = Box::pin(desk.shell.open_session(request));
+    assert!(is_withheld(&mut open).await);
+    desk.write();
+    open.await.unwrap();
+    let mut unwritten = desk.acquire(&of_caller(&["a"]));
+    assert!(is_withheld(&mut unwritten).await);
+    let mut attach: Answer<'_, _> = Box::pin(desk.shell.attach(id, caller().principal));
+    assert!(is_withheld(&mut attach).await);
+    if fails {
+        desk.fail();
+        assert!(attach.await.is_err());
+    } else {
+        drop(attach);
+    }
+    assert_eq!(desk.shell.state().lines.len(), 0);
+    desk.clock.advance(grace);
+    assert_eq!(desk.shell.statistics().sessions, 0);
+}
+
+#[test]
+fn what_is_being_written_counts_among_what_waits() {
+    block_on(async {
+        let desk = Desk::new();
+        let mut waits = Vec::new();
+        for number in 0..LIMITS.unwritten {
+            let mut acquire = desk.acquire(&of_caller(&[&number.to_string()]));
+            assert!(is_withheld(&mut acquire).await);
+            waits.push(acquire);
+        }
+        let changes = desk.shell.take_journal();
+        let refusal = desk.acquire(&of_caller(&["x"])).await;
+        let is_passing = matches!(refusal, Err(AcquireError::Store(_)));
+        assert!(is_passing, "whoever asks is to ask again: {refusal:?}");
+        desk.shell.journal_written(changes);
+        let mut acquire = desk.acquire(&of_caller(&["x"]));
+        assert!(is_withheld(&mut acquire).await);
+    });
+}
+
+#[test]
+fn while_the_disk_fails_people_can_look() {
+    block_on(async {
+        let desk = Desk::new();
+        let held = of_caller(&["a"]);
+        desk.hold(&held).await;
+        drop(poll_once(&mut desk.release(&held)).await);
+        let look = || -> Answer<'_, _> { Box::pin(desk.shell.lock(name("a"))) };
+        let mut early = look();
+        assert!(is_withheld(&mut early).await, "as long as it may go well");
+        desk.fail();
+        assert_eq!(early.await, Err(broken()));
+        assert_eq!(look().await.unwrap().holding, 0);
+        let query = crate::store::LockQuery {
+            prefix: String::new(),
+            after: None,
+            limit: 10,
+        };
+        assert!(desk.shell.locks(query).await.is_ok());
+        desk.write();
+        assert!(poll_once(&mut look()).await.is_some());
+    });
+}
+
+#[test]
+fn large_events_are_remembered_by_their_bytes() {
+    block_on(async {
+        let desk = Desk::new();
+        let mut watch = desk.shell.watch(WatchQuery::default()).unwrap();
+        let names: Vec<_> = (0..64).map(|it| format!("{it:0>500}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        for _ in 0..2 {
+            let own = of(TransactionId::mint(), &names);
+            desk.acquire(&own).await.unwrap();
+            desk.release(&own).await.unwrap();
+        }
+        let first = watch.next().await;
+        assert!(matches!(first, Some(Watched::Gap(_))), "{first:?}");
+        let kept = 1;
+        assert!(LIMITS.events > kept && 64 * 500 * (kept + 1) < LIMITS.event_bytes);
+        assert!(matches!(watch.next().await, Some(Watched::Event(_))));
+        assert!(poll_once(&mut Box::pin(watch.next())).await.is_none());
+    });
+}
+
+#[test]
+fn so_many_list_locks_at_once() {
+    block_on(async {
+        let desk = Desk::new();
+        desk.acquire(&of(TransactionId::mint(), &["a"]))
+            .await
+            .unwrap();
+        let query = || crate::store::LockQuery {
+            prefix: String::new(),
+            after: None,
+            limit: 10,
+        };
+        let list = || -> Answer<'_, _> { Box::pin(desk.shell.locks(query())) };
+        let mut lists: Vec<_> = (0..=listing::LISTS_MAX).map(|_| list()).collect();
+        for list in &mut lists {
+            assert!(poll_once(list).await.is_none(), "it lets others through");
+        }
+        let (last, first) = lists.split_last_mut().unwrap();
+        for _ in 0..10 {
+            assert!(poll_once(last).await.is_none(), "it is not its turn");
+        }
+        for list in first {
+            assert_eq!(list.await.unwrap().locks.len(), 1);
+        }
+        assert!(lists.pop().unwrap().await.is_ok());
+    });
+}
+
+#[test]
+fn room_for_many_effects_is_given_back() {
+    block_on(async {
+        let desk = Desk::new();
+        let own = TransactionId::mint();
+        let _watch = desk.shell.watch(WatchQuery::default()).unwrap();
+        for number in 0..4 * ROOM_KEPT {
+            let name = number.to_string();
+            desk.acquire(&of(own, &[&name])).await.unwrap();
+        }
+        desk.shell.end(own);
+        let state = desk.shell.state();
+        assert!(state.effects.capacity() <= ROOM_KEPT);
+        assert!(state.events.capacity() <= ROOM_KEPT);
     });
 }

@@ -13,6 +13,7 @@
 
 use super::Shell;
 use crate::core::Limits;
+use crate::name::LockName;
 use crate::store::{LockEvent, MEMORY, Revision, WatchQuery, Watched};
 use crate::time::Time;
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ pub(super) struct Ring {
     news: Notify,
     /// How many events there is room for.
     room: usize,
+    /// How many bytes of them.
+    bytes_max: usize,
     /// How many may watch.
     watchers_max: usize,
 }
@@ -43,6 +46,8 @@ pub(super) struct Ring {
 #[derive(Default)]
 struct Events {
     ring: VecDeque<Arc<LockEvent>>,
+    /// How many bytes that is.
+    bytes: usize,
     /// Events up to this one are not remembered.
     forgotten: Revision,
     watchers: usize,
@@ -123,6 +128,7 @@ impl Ring {
             events: Mutex::default(),
             news: Notify::new(),
             room: limits.events,
+            bytes_max: limits.event_bytes,
             watchers_max: limits.watchers,
         }
     }
@@ -131,8 +137,9 @@ impl Ring {
     pub(super) fn record(&self, events: impl Iterator<Item = LockEvent>, now: Time) -> bool {
         let mut remembered = self.lock();
         for event in events {
+            remembered.bytes += bytes_of(&event);
             remembered.ring.push_back(Arc::new(event));
-            if remembered.ring.len() > self.room {
+            while remembered.ring.len() > self.room || remembered.bytes > self.bytes_max {
                 remembered.forget_oldest();
             }
         }
@@ -142,6 +149,7 @@ impl Ring {
         };
         if !is_wanted {
             remembered.ring = VecDeque::new();
+            remembered.bytes = 0;
         }
         is_wanted
     }
@@ -221,6 +229,17 @@ impl Events {
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.ring.pop_front() {
             self.forgotten = oldest.revision;
+            self.bytes -= bytes_of(&oldest);
         }
     }
+}
+
+/// About how much memory an event takes. Texts that others hold as well are
+/// counted too: the event may be the last to hold them.
+fn bytes_of(event: &LockEvent) -> usize {
+    let name = |it: &LockName| size_of::<LockName>() + it.as_str().len();
+    let names: usize = event.names.iter().map(name).sum();
+    let party = &event.party;
+    let owner = party.owner.as_ref().map_or(0, |it| it.len());
+    size_of::<LockEvent>() + names + party.principal.as_str().len() + owner + party.label.len()
 }

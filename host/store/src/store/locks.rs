@@ -245,6 +245,10 @@ pub enum ReleaseError {
     /// The grant is another principal's.
     #[error("the grant is somebody else's")]
     NotHolder,
+    /// A limit is reached, named in the text. Only who cancels what was not
+    /// seen yet is told this.
+    #[error("{0}")]
+    Quota(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

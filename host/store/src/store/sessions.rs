@@ -52,7 +52,10 @@ pub struct Attached {
     pub ttl: Duration,
     /// How long it lives after its connection broke.
     pub grace: Duration,
-    /// The session's grants that were taken away, each once. Closes when the
+    /// The fencing tokens of the grants the session holds, in the order they
+    /// were asked for. Whoever comes back and misses one of its own has lost it.
+    pub held: Vec<Token>,
+    /// The session's grants that are taken away from now on, each once. Closes when the
     /// session has ended or is attached elsewhere.
     pub lost: mpsc::UnboundedReceiver<LostGrant>,
 }

@@ -7,7 +7,8 @@ use super::{Inner, LockError, Phase, StateError, Transaction};
 use crate::listing::{Bounds, Filling};
 use crate::name::{Collection, Key, LockName};
 use crate::store::{
-    LIST_LIMIT_MAX, Lock, Page, Principal, Query, ReleaseError, Released, RenewError, Versioned,
+    AcquireError, LIST_LIMIT_MAX, Lock, Page, Principal, Query, ReleaseError, Released, RenewError,
+    Versioned,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -252,6 +253,8 @@ impl Scope {
                 self.transaction.lock().grants.push(own);
                 Err(LockError::Lost)
             }
+            // Only a cancel is told this.
+            Err(ReleaseError::Quota(text)) => Err(AcquireError::Quota(text).into()),
             Err(ReleaseError::Store(error)) => Err(LockError::Store(error)),
         }
     }

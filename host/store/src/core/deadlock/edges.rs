@@ -1,12 +1,12 @@
 //! Who waits for whom, in one queue.
 
-use super::{Edge, Node, Owner, STEPS, Seen};
+use super::{Edge, Mark, Node, Owner, STEPS, Sight};
 use crate::core::groups::Group;
 use crate::core::locks::LockSlot;
 use crate::core::request::{Arrival, Request};
 use crate::core::slab::At;
 use crate::core::table::{Table, covers};
-use crate::store::{Cycle, Link, Mode, Token};
+use crate::store::{Cycle, Link, Mode};
 
 /// Which of a lock's holders a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,29 +68,40 @@ impl Table {
         }
     }
 
-    /// The next of the holders a request waits for, and where to go on.
-    pub(super) fn next_holder(
-        &self,
-        request: &Request,
-        lock: &LockSlot,
-        after: Token,
-    ) -> (Option<At<Request>>, Seen) {
-        let next = lock.holders.behind(after).next();
-        let first = lock.holders.iter().next();
-        match (self.waits_for_holders(request, lock), next) {
-            (Waits::All, Some((token, holder))) => (Some(holder), Seen::Holders(token)),
-            (Waits::OneOwner, Some((token, holder))) => {
-                let is_same = first.is_some_and(|it| self.owner_of(it) == self.owner_of(holder));
-                let seen = if is_same {
-                    Seen::Holders(token)
-                } else {
-                    Seen::Ahead(0)
-                };
-                (None, seen)
-            }
-            (Waits::OneOwner, None) => (first, Seen::Ahead(0)),
-            (Waits::All, None) | (Waits::Nobody, _) => (None, Seen::Ahead(0)),
+    /// Goes on from a mark to the next who may be in the way of a request.
+    pub(super) fn look_on(&self, request: &Request, lock: &LockSlot, mark: &mut Mark) -> Sight {
+        let holder = match self.waits_for_holders(request, lock) {
+            Waits::Nobody => Sight::Nobody,
+            Waits::All => next_holder(lock, mark),
+            Waits::OneOwner => self.next_alike(lock, mark),
+        };
+        if !matches!(holder, Sight::Nobody) {
+            return holder;
         }
+        let bound = self.bound(request, lock);
+        let ahead = lock.queue();
+        let ahead = ahead.and_then(|it| it.entangled_between(mark.ahead, bound));
+        ahead.map_or(Sight::Nobody, |(arrival, other)| {
+            mark.ahead = arrival;
+            Sight::Blocker(other)
+        })
+    }
+
+    /// The first holder, once it is seen that all have its owner.
+    fn next_alike(&self, lock: &LockSlot, mark: &mut Mark) -> Sight {
+        let Some(first) = lock.holders.iter().next().filter(|_| !mark.is_mixed) else {
+            return Sight::Nobody;
+        };
+        if let Some((token, holder)) = lock.holders.behind(mark.alike).next() {
+            mark.alike = token;
+            mark.is_mixed = self.owner_of(holder) != self.owner_of(first);
+            return Sight::Passed;
+        }
+        if mark.holders >= mark.alike {
+            return Sight::Nobody;
+        }
+        mark.holders = mark.alike;
+        Sight::Blocker(first)
     }
 
     /// Whether an edge that was found some time ago is still there.
@@ -177,4 +188,12 @@ impl Table {
             name: self.locks.slots[lock].name.clone(),
         }
     }
+}
+
+fn next_holder(lock: &LockSlot, mark: &mut Mark) -> Sight {
+    let next = lock.holders.behind(mark.holders).next();
+    next.map_or(Sight::Nobody, |(token, holder)| {
+        mark.holders = token;
+        Sight::Blocker(holder)
+    })
 }

@@ -15,7 +15,9 @@ pub(super) struct Model {
     /// In the order they arrived.
     requests: Vec<Request>,
     sessions: Vec<Session>,
-    ended: Vec<(GrantId, Time, Cancelled)>,
+    ended: Vec<(GrantId, Time, Ended)>,
+    /// Who cancelled what had not been seen, and when.
+    unseen: Vec<(Principal, Time)>,
     last_token: Token,
     revision: u64,
     arrivals: u64,
@@ -100,6 +102,7 @@ impl Model {
             requests: Vec::new(),
             sessions: Vec::new(),
             ended: Vec::new(),
+            unseen: Vec::new(),
             last_token: 0,
             revision: now.as_micros(),
             arrivals: 0,
@@ -207,7 +210,7 @@ impl Model {
                 effects.push(Effect::Forget(id));
             }
             if request.repeatable && end != End::Abandoned {
-                self.remember(id, Cancelled::Granted, now, effects);
+                self.remember(id, Ended::WasGranted, now, effects);
             }
             if let (Holder::Session(session), End::Forced) = (request.holder, end) {
                 let (token, names) = (request.token(), request.names());
@@ -221,7 +224,7 @@ impl Model {
                 Effect::Cancelled(id)
             });
             if request.repeatable && end == End::GivenBack {
-                self.remember(id, Cancelled::Cancelled, now, effects);
+                self.remember(id, Ended::NeverGranted, now, effects);
             }
             self.tell(&request, EventKind::Left, now, effects);
         }
@@ -234,13 +237,13 @@ impl Model {
         }
     }
 
-    fn remember(&mut self, id: GrantId, how: Cancelled, now: Time, effects: &mut Vec<Effect>) {
+    fn remember(&mut self, id: GrantId, how: Ended, now: Time, effects: &mut Vec<Effect>) {
         self.ended.retain(|it| it.0 != id);
         self.ended.push((id, now, how));
-        effects.push(Effect::Remember(id));
+        effects.push(Effect::Remember(id, how));
     }
 
-    fn known_end(&self, id: GrantId, now: Time) -> Option<Cancelled> {
+    fn known_end(&self, id: GrantId, now: Time) -> Option<Ended> {
         let known = self.ended.iter().find(|it| it.0 == id)?;
         (known.1 + MEMORY >= now).then_some(known.2)
     }
@@ -279,10 +282,20 @@ impl Model {
             Some(Ok(it)) if it.is_held() => Cancelled::Granted,
             Some(Ok(_)) => Cancelled::Cancelled,
             None => {
-                return Ok(self.known_end(id, now).unwrap_or_else(|| {
-                    self.remember(id, Cancelled::Cancelled, now, effects);
-                    Cancelled::Cancelled
-                }));
+                return Ok(match self.known_end(id, now) {
+                    Some(Ended::WasGranted) => Cancelled::Granted,
+                    Some(Ended::NeverGranted) => Cancelled::Cancelled,
+                    None => {
+                        self.unseen.retain(|it| it.1 + MEMORY >= now);
+                        let mine = self.unseen.iter().filter(|it| it.0 == *by).count();
+                        if mine >= self.limits.cancels_per_principal {
+                            return Err(ReleaseError::Quota(String::new()));
+                        }
+                        self.unseen.push((by.clone(), now));
+                        self.remember(id, Ended::NeverGranted, now, effects);
+                        Cancelled::Cancelled
+                    }
+                });
             }
         };
         self.finish(id, End::GivenBack, now, effects);

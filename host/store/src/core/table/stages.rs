@@ -18,14 +18,19 @@ impl Table {
         let Some(request) = self.requests.get(at) else {
             return false;
         };
+        !request.is_held() && self.awaited(request).is_none()
+    }
+
+    /// The first lock that a waiting request cannot have yet.
+    pub(in crate::core) fn awaited(&self, request: &Request) -> Option<&LockSlot> {
         let transaction = self.transaction(request);
-        let can_go = |lock: &At<LockSlot>| {
-            let lock = &self.locks.slots[*lock];
+        let can_go = |lock: &LockSlot| {
             lock.is_turn_of(request.mode, request.arrival)
                 && (lock.admits(request.mode)
                     || self.view(lock, transaction, request.mode).is_some())
         };
-        !request.is_held() && request.locks.as_slice().iter().all(can_go)
+        let mut locks = request.locks.as_slice().iter();
+        locks.find_map(|it| Some(&self.locks.slots[*it]).filter(|it| !can_go(it)))
     }
 
     /// Whether the transaction of a waiting request holds all that it waits for
@@ -187,17 +192,15 @@ impl Table {
         if self.transaction(request).is_some() {
             return;
         }
-        let held = request.is_held();
+        let locks = request.locks.as_slice().len();
+        let waiting = usize::from(!request.is_held());
         let account = self.principals.get_mut(request.principal);
-        let count = if held {
-            &mut account.grants
-        } else {
-            &mut account.waiting
-        };
         if more {
-            *count += 1;
+            account.locks += locks;
+            account.waiting += waiting;
         } else {
-            *count -= 1;
+            account.locks -= locks;
+            account.waiting -= waiting;
         }
     }
 }

@@ -98,7 +98,7 @@ fn an_id_is_remembered_only_if_it_may_be_asked_again() {
     let expected = [
         Effect::Forget(once.id),
         Effect::Forget(often.id),
-        Effect::Remember(often.id),
+        Effect::Remember(often.id, Ended::WasGranted),
     ];
     assert_eq!(world.written(), expected);
 }
@@ -109,13 +109,16 @@ fn a_space_comes_back_as_it_was_written_down() {
     let a = repeatable(caller(&["a"]));
     let b = shared(request(Holder::Session(opened.id), &["b"]));
     let also = shared(of_owner("me", caller(&["b"])));
-    let ended = GrantId::mint();
+    let (ended, cancelled) = (GrantId::mint(), GrantId::mint());
     let now = Time::from_micros(5_000_000);
     let written = Written {
         high_water: 100,
         sessions: vec![opened.clone()],
         grants: vec![of(&a, 7), of(&b, 8), of(&also, 9)],
-        ended: vec![(Time::from_micros(1), ended)],
+        ended: vec![
+            (Time::from_micros(1), ended, Ended::WasGranted),
+            (Time::from_micros(2), cancelled, Ended::NeverGranted),
+        ],
     };
     let mut world = World::new();
     world.now = now;
@@ -132,11 +135,17 @@ fn a_space_comes_back_as_it_was_written_down() {
     assert_eq!((lock.mode, tokens), (Some(Mode::Shared), vec![8, 9]));
     assert_eq!(lock.holders[1].party.owner.as_deref(), Some("me"));
     assert_eq!(world.renew(&b, None), Ok(Some(GRACE)));
-    let late = Acquire {
-        id: ended,
-        ..repeatable(caller(&["z"]))
-    };
-    assert_eq!(world.refused(&late), AcquireError::Lost);
+    for (id, how, found) in [
+        (ended, AcquireError::Lost, Cancelled::Granted),
+        (cancelled, AcquireError::Cancelled, Cancelled::Cancelled),
+    ] {
+        let late = Acquire {
+            id,
+            ..repeatable(caller(&["z"]))
+        };
+        assert_eq!(world.refused(&late), how);
+        assert_eq!(world.cancel(&late), found);
+    }
 
     // Tokens go on above the mark, and are asked for.
     assert_eq!(world.core.token_limit(), 100);
@@ -163,7 +172,7 @@ fn what_cannot_have_been_held_together_is_struck_out() {
     let mut world = World::new();
     world.core = Core::restore(Limits::default(), written, world.now, &mut world.effects);
     let lost = world.effects.iter().filter_map(|it| match it {
-        Effect::Event(it) if it.kind == EventKind::Lost => Some(it.token),
+        Effect::StruckOut(it) => Some(it.token),
         _ => None,
     });
     assert_eq!(lost.collect::<Vec<_>>(), [6, 4, 3], "the higher token wins");
@@ -171,7 +180,7 @@ fn what_cannot_have_been_held_together_is_struck_out() {
         Effect::Forget(orphan.id),
         Effect::Forget(reader.id),
         Effect::Forget(low.id),
-        Effect::Remember(low.id),
+        Effect::Remember(low.id, Ended::WasGranted),
     ];
     assert_eq!(world.written(), struck);
     assert_eq!(world.look("c").holders[0].token, 5);

@@ -91,9 +91,9 @@ fn a_lock_takes_so_many_readers_those_that_wait_included() {
 }
 
 #[test]
-fn a_principal_has_so_many_grants_those_it_waits_for_included() {
+fn a_principal_has_so_many_locks_those_it_waits_for_included() {
     let mut world = World::with(Limits {
-        grants_per_principal: 2,
+        locks_per_principal: 2,
         ..Limits::default()
     });
     let anna = |names: &[&str]| of_principal("anna", caller(names));
@@ -110,6 +110,94 @@ fn a_principal_has_so_many_grants_those_it_waits_for_included() {
     world.release(&first);
     world.hold(&anna(&["c"]));
     assert!(world.is_over_quota(&anna(&["d"])));
+}
+
+#[test]
+fn a_grant_counts_once_for_each_of_its_names() {
+    let mut world = World::with(Limits {
+        locks_per_principal: 3,
+        ..Limits::default()
+    });
+    let anna = |names: &[&str]| of_principal("anna", caller(names));
+    assert!(world.is_over_quota(&anna(&["a", "b", "c", "d"])));
+    let first = anna(&["a", "b"]);
+    world.hold(&first);
+    assert!(world.is_over_quota(&anna(&["c", "d"])));
+    // Names that are waited for count from the start, and are served as such.
+    let waiter = anna(&["a"]);
+    world.wait(&waiter);
+    assert!(world.is_over_quota(&anna(&["c"])));
+    world.release(&first);
+    assert_eq!(world.served(), [waiter.id]);
+    assert!(world.is_over_quota(&anna(&["b", "c", "d"])));
+    world.hold(&anna(&["b", "c"]));
+    assert!(world.is_over_quota(&anna(&["d"])));
+}
+
+#[test]
+fn a_session_has_so_many_grants_those_it_waits_for_included() {
+    let mut world = World::with(Limits {
+        grants_per_session: 2,
+        ..Limits::default()
+    });
+    let (first, second) = (world.open(), world.open());
+    let of = |id, names: &[&str]| request(Holder::Session(id), names);
+    world.hold(&single(&["a"]));
+    let waiter = of(first, &["a"]);
+    world.wait(&waiter);
+    world.hold(&of(first, &["b"]));
+    assert!(world.is_over_quota(&of(first, &["c"])));
+    assert!(world.is_over_quota(&of(first, &["a"])));
+    world.hold(&of(second, &["c"]));
+    world.release(&waiter);
+    world.hold(&of(first, &["d"]));
+    assert!(world.is_over_quota(&of(first, &["e"])));
+    assert_eq!(world.core.statistics().over_quota, 3);
+}
+
+/// Cancels what was never seen; whether that was allowed.
+fn cancels_unseen(world: &mut World, principal: &str) -> bool {
+    let by = Principal::new(principal);
+    let (now, effects) = (world.now, &mut world.effects);
+    let cancelled = world.core.cancel(GrantId::mint(), &by, now, effects);
+    match cancelled {
+        Ok(found) => found == Cancelled::Cancelled,
+        Err(error) => {
+            assert!(matches!(error, ReleaseError::Quota(_)), "{error:?}");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_principal_makes_nobody_forget_by_cancelling_what_was_not_seen() {
+    let mut world = World::with(Limits {
+        cancels_per_principal: 3,
+        ended: 5,
+        ..Limits::default()
+    });
+    let ended = repeatable(caller(&["a"]));
+    world.hold(&ended);
+    world.release(&ended);
+    for allowed in [true, true, true, false, false] {
+        assert_eq!(cancels_unseen(&mut world, "anna"), allowed);
+    }
+    assert_eq!(world.core.ended.len(), 4);
+    assert_eq!(world.refused(&ended), AcquireError::Lost);
+    assert_eq!(world.core.statistics().over_quota, 2);
+    // What ends otherwise is not counted, nor what others cancel.
+    let held = of_principal("anna", repeatable(caller(&["a"])));
+    world.hold(&held);
+    assert_eq!(world.cancel(&held), Cancelled::Granted);
+    assert!(!cancels_unseen(&mut world, "anna"));
+    // Two of hers are forgotten: for want of room the oldest go first.
+    (0..3).for_each(|_| assert!(cancels_unseen(&mut world, "ben")));
+    assert!(cancels_unseen(&mut world, "anna"));
+    // And all when their time is over.
+    world.pass(MEMORY + MICRO);
+    for allowed in [true, true, true, false] {
+        assert_eq!(cancels_unseen(&mut world, "anna"), allowed);
+    }
 }
 
 #[test]

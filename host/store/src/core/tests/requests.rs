@@ -227,3 +227,18 @@ fn a_stranger_can_neither_renew_nor_release_nor_cancel() {
     let released = world.core.release(held.id, &node, now, effects);
     assert_eq!(released, Ok(Released::Released));
 }
+
+#[test]
+fn a_request_that_waits_and_is_asked_again_without_a_wait_is_held() {
+    let mut world = World::new();
+    let holder = caller(&["a"]);
+    world.hold(&holder);
+    let ask = repeatable(caller(&["free", "a"]));
+    world.wait(&ask);
+    let again = Acquire {
+        wait: Duration::ZERO,
+        ..ask.clone()
+    };
+    assert_eq!(world.refused(&again), AcquireError::Held(name("a")));
+    assert_eq!(world.count("a"), (1, 1), "the first still waits");
+}

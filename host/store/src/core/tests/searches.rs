@@ -1,5 +1,6 @@
 //! Searches for deadlocks that take more than one call.
 
+use super::deadlock::PAUSE;
 use super::deadlocks::owned;
 use super::locks::LockSlot;
 use super::races::Dice;
@@ -25,7 +26,8 @@ fn chain(world: &mut World, length: usize) -> Acquire {
 
 fn tick_until_idle(world: &mut World) -> usize {
     let mut ticks = 0;
-    while world.core.next_deadline().is_some_and(|it| it <= world.now) {
+    while world.core.searches.due().is_some() {
+        world.pass(PAUSE);
         let before = world.core.table.searched.get();
         world.tick();
         ticks += 1;
@@ -56,6 +58,7 @@ fn a_long_search_that_the_graph_changes_under_tells_nobody_of_what_is_gone() {
     let mut world = World::new();
     let last = chain(&mut world, 1_000);
     world.wait(&last);
+    world.pass(PAUSE);
     world.tick();
     // The chain breaks at its far end, and behind the search.
     for at in [1, 999] {
@@ -70,7 +73,7 @@ fn a_long_search_that_the_graph_changes_under_tells_nobody_of_what_is_gone() {
     tick_until_idle(&mut world);
     let deadlocks = |it: &Effect| matches!(it, Effect::Deadlock(..));
     assert!(!world.told().iter().any(deadlocks));
-    assert_eq!(world.core.next_deadline(), Some(world.now + LEASE));
+    assert_eq!(world.core.searches.due(), None);
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn of_two_long_searches_for_one_cycle_the_younger_waiter_is_told() {
     world.wait(&owned("x", &["z"]));
     let second = owned("z", &["1000"]);
     world.wait(&second);
-    assert!(world.core.next_deadline() <= Some(world.now));
+    assert_eq!(world.core.next_deadline(), Some(world.now + PAUSE));
     world.wait(&first);
     tick_until_idle(&mut world);
     let told = world.told().into_iter().filter_map(|it| match it {
@@ -161,6 +164,7 @@ fn searches_that_are_interrupted_at_every_step_find_every_cycle_and_nothing_else
             }
             world.told();
             let before = deadlocked(&world.core);
+            world.pass(PAUSE);
             world.tick();
             for told in world.told() {
                 if let Effect::Deadlock(id, cycle) = told {
@@ -168,7 +172,7 @@ fn searches_that_are_interrupted_at_every_step_find_every_cycle_and_nothing_else
                     found += 1;
                 }
             }
-            let is_idle = world.core.next_deadline() > Some(world.now);
+            let is_idle = world.core.searches.due().is_none();
             let left = deadlocked(&world.core);
             assert!(!is_idle || left.is_empty(), "round {round}: {left:?}");
             assert_sound(&world.core);
@@ -191,7 +195,103 @@ fn a_search_for_a_wait_that_ends_is_given_up() {
     // It is behind its own owner: that is found at once, search or no search.
     let refusal = world.acquire(&other);
     assert!(refusal != Acquired::Waiting);
-    assert!(world.core.next_deadline() <= Some(world.now));
+    assert!(world.core.searches.due().is_some());
     world.release(&last);
-    assert!(world.core.next_deadline() > Some(world.now));
+    assert_eq!(world.core.searches.due(), None);
+}
+
+#[test]
+fn a_search_that_is_not_finished_leaves_the_core_to_others_for_a_while() {
+    let mut world = World::new();
+    let last = chain(&mut world, 1_000);
+    world.wait(&last);
+    for _ in 0..2 {
+        let due = world.now + PAUSE;
+        assert_eq!(world.core.next_deadline(), Some(due));
+        let before = world.core.table.searched.get();
+        // Whoever ticks earlier than that has come for something else.
+        world.tick();
+        assert_eq!(world.core.table.searched.get(), before);
+        // Another that is not finished does not put it off.
+        world.pass(PAUSE / 2);
+        let other = format!("y{before}");
+        world.hold(&owned(&other, &[&other]));
+        world.wait(&owned(&other, &["1000"]));
+        assert_eq!(world.core.next_deadline(), Some(due));
+        world.pass(PAUSE / 2);
+        let before = world.core.table.searched.get();
+        world.tick();
+        assert!(world.core.table.searched.get() > before);
+    }
+}
+
+/// What one search looks at when so many that each hold something wait for one
+/// lock, and another waiter of this mode comes.
+fn steps_behind(waiters: usize, mode: fn(Acquire) -> Acquire, rooms: usize) -> u64 {
+    let mut world = World::new();
+    world.core.searches.steps = usize::MAX;
+    for it in 0..rooms {
+        world.hold(&owned("holder", &[&format!("h{it}")]));
+        world.hold(&mode(owned("holder", &["hot"])));
+    }
+    let (last, others) = (waiters, 0..waiters);
+    for it in others.chain([last]) {
+        let owner = format!("o{it}");
+        world.hold(&owned(&owner, &[&owner]));
+        world.core.table.searched.set(0);
+        world.wait(&mode(owned(&owner, &["hot"])));
+        // Only the last search counts; the others are not to be waited for.
+        world.core.searches.steps = if it + 1 == last { usize::MAX } else { 1 };
+        world.core.searches.stop();
+    }
+    world.core.table.searched.get()
+}
+
+#[test]
+fn a_search_looks_at_everybody_in_a_long_queue_once() {
+    const MANY: usize = 10_000;
+    for (mode, rooms) in [
+        ((|it| it) as fn(Acquire) -> Acquire, 1),
+        (|it| permits(100, it), 100),
+    ] {
+        let steps = steps_behind(MANY, mode, rooms);
+        assert!(steps > MANY as u64, "{steps}: it went through the queue");
+        assert!(steps < 8 * MANY as u64, "{steps}");
+    }
+}
+
+#[test]
+fn a_search_goes_on_behind_an_owner_whose_requests_end_under_it() {
+    let mut world = World::new();
+    // X waits for Y, the last of whose many requests waits for X.
+    let many = (0..200).map(|it| labelled("one of many", owned("y", &[&format!("y{it}")])));
+    world.hold_all(&many.collect::<Vec<_>>());
+    world.hold(&owned("y", &["y"]));
+    world.hold(&owned("x", &["x"]));
+    world.wait(&owned("y", &["x"]));
+    world.core.searches.steps = 1;
+    let last = owned("x", &["y"]);
+    world.wait(&last);
+    let mut ticks = 0;
+    while world.core.searches.due().is_some() {
+        // What it is to visit next goes before it comes to that.
+        if let Some(at) = world.core.searches.next_visit() {
+            let request = &world.core.table.requests[at];
+            let (id, is_one) = (request.id, request.label[..] == *"one of many");
+            let (now, effects) = (world.now, &mut world.effects);
+            if is_one {
+                let released = world.core.release(id, &Principal::node(), now, effects);
+                assert_eq!(released, Ok(Released::Released));
+            }
+        }
+        world.pass(PAUSE);
+        world.tick();
+        ticks += 1;
+        assert!(ticks < 150, "it does not get on");
+    }
+    let told = world.told().into_iter().filter_map(|it| match it {
+        Effect::Deadlock(id, _) => Some(id),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [last.id]);
 }

@@ -212,7 +212,7 @@ impl World {
                 it,
                 Effect::Keep(_)
                     | Effect::Forget(_)
-                    | Effect::Remember(_)
+                    | Effect::Remember(..)
                     | Effect::KeepSession(_)
                     | Effect::ForgetSession(_)
             )

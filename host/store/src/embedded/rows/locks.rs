@@ -1,7 +1,7 @@
 //! What is written down of locks: sessions, grants, and the ids that have ended.
 
 use super::{invalid, number, set_token};
-use crate::core::{CallerGrant, Life, Written};
+use crate::core::{CallerGrant, Ended, Life, Written};
 use crate::id::{GrantId, SessionId};
 use crate::name::LockName;
 use crate::shell::Changes;
@@ -48,8 +48,8 @@ pub(in crate::embedded) fn write_changes(connection: &Connection, changes: &Chan
             None => forget(connection, *id)?,
         }
     }
-    for (id, time) in &changes.ended {
-        remember(connection, *id, *time)?;
+    for (id, (time, how)) in &changes.ended {
+        remember(connection, *id, *time, *how)?;
     }
     changes
         .token
@@ -188,22 +188,28 @@ fn mode(row: &Row<'_>, column: usize) -> Result<Mode> {
 
 // --- Ended ids. ---
 
-fn remember(connection: &Connection, id: GrantId, time: Time) -> Result<()> {
+fn remember(connection: &Connection, id: GrantId, time: Time, how: Ended) -> Result<()> {
     connection
-        .prepare_cached("INSERT OR REPLACE INTO ended (time, id) VALUES (?1, ?2)")?
+        .prepare_cached("INSERT OR REPLACE INTO ended (time, id, granted) VALUES (?1, ?2, ?3)")?
         .execute(params![
             time.as_micros().cast_signed(),
-            id.to_u128().to_be_bytes()
+            id.to_u128().to_be_bytes(),
+            how == Ended::WasGranted,
         ])?;
     Ok(())
 }
 
 /// The oldest first.
-fn ended(connection: &Connection) -> Result<Vec<(Time, GrantId)>> {
-    let mut statement = connection.prepare("SELECT time, id FROM ended ORDER BY time, id")?;
+fn ended(connection: &Connection) -> Result<Vec<(Time, GrantId, Ended)>> {
+    let mut statement =
+        connection.prepare("SELECT time, id, granted FROM ended ORDER BY time, id")?;
     let ended = statement.query_map([], |row| {
         let time = Time::from_micros(number(row, 0)?);
-        Ok((time, GrantId::from_u128(id(row.get(1)?))))
+        let how = match row.get(2)? {
+            true => Ended::WasGranted,
+            false => Ended::NeverGranted,
+        };
+        Ok((time, GrantId::from_u128(id(row.get(1)?)), how))
     })?;
     ended.collect()
 }

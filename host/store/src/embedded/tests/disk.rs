@@ -126,22 +126,17 @@ fn so_many_answers_wait_for_the_disk() {
         // Somebody keeps the writer out.
         let outside = place.database();
         outside.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let names: Vec<_> = (0..100).map(|it| it.to_string()).collect();
         let mut unwritten = Vec::new();
-        let refused = loop {
-            let name = names[unwritten.len()].as_str();
-            let mut acquire = store.acquire(of_caller(&[name]));
-            match poll_once(&mut acquire).await {
-                None => unwritten.push(acquire),
-                Some(answer) => break answer,
-            }
-        };
+        for number in 0..LIMITS.unwritten {
+            let mut acquire = store.acquire(of_caller(&[&number.to_string()]));
+            assert!(poll_once(&mut acquire).await.is_none());
+            unwritten.push(acquire);
+        }
+        let refused = store.acquire(of_caller(&["one more"])).await;
         assert!(
-            matches!(refused, Err(AcquireError::Quota(_))),
+            matches!(refused, Err(AcquireError::Store(_))),
             "{refused:?}"
         );
-        // What the writer has taken already is not counted.
-        assert!(unwritten.len() >= LIMITS.unwritten);
         token(&store, of(TransactionId::mint(), &["x"])).await;
         outside.execute_batch("COMMIT").unwrap();
         for acquire in unwritten {
@@ -200,5 +195,38 @@ fn what_could_not_be_written_is_without_anybody_asking() {
         while place.count("grants") > 0 {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+#[test]
+fn a_batch_that_fails_early_leaves_the_journal_to_the_next() {
+    block_on(async {
+        let place = Place::new();
+        let store = place.open();
+        let outside = place.database();
+        // While the writer is kept out, a batch gathers behind what it has.
+        outside.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut first = store.commit(writing(&store, "a", "1"));
+        let mut second = store.commit(writing(&store, "b", "1"));
+        let mut acquire = store.acquire(of_caller(&["a"]));
+        assert!(poll_once(&mut first).await.is_none());
+        assert!(poll_once(&mut second).await.is_none());
+        assert!(poll_once(&mut acquire).await.is_none());
+        let break_it = "ALTER TABLE commits RENAME TO away; COMMIT";
+        outside.execute_batch(break_it).unwrap();
+        assert!(first.await.is_err() && second.await.is_err());
+        drop(acquire.await);
+        outside
+            .execute_batch("ALTER TABLE away RENAME TO commits")
+            .unwrap();
+        let mut acquire = store.acquire(of_caller(&["b"]));
+        for _ in 0..1_000_000 {
+            if let Some(answer) = poll_once(&mut acquire).await {
+                assert!(answer.is_ok(), "{answer:?}");
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("it is withheld without end");
     });
 }

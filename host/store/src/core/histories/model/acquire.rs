@@ -118,8 +118,8 @@ impl Model {
             let known = self.known_end(ask.id, now).filter(|_| ask.repeatable);
             return match known {
                 None => Ok(None),
-                Some(Cancelled::Granted) => Err(AcquireError::Lost),
-                Some(Cancelled::Cancelled) => Err(AcquireError::Cancelled),
+                Some(Ended::WasGranted) => Err(AcquireError::Lost),
+                Some(Ended::NeverGranted) => Err(AcquireError::Cancelled),
             };
         };
         let mut same: Vec<_> = before.asked.iter().map(|it| &it.0).collect();
@@ -136,6 +136,13 @@ impl Model {
             return Err(invalid(Field::RequestId));
         }
         Ok(Some(match before.stage {
+            Stage::Waiting { .. } if ask.wait.is_zero() => {
+                let wanted = before.asked.iter().filter(|it| it.1.is_none());
+                let mut wanted = wanted.map(|it| &it.0);
+                let (mode, holder, arrival) = (before.mode, before.holder, before.arrival);
+                let blocked = wanted.find(|it| self.is_blocked(it, mode, holder, arrival));
+                return Err(AcquireError::Held(blocked.unwrap().clone()));
+            }
             Stage::Waiting { .. } => Acquired::Waiting,
             Stage::Held {
                 token,
@@ -214,9 +221,13 @@ impl Model {
         let mine: Vec<_> = self.requests.iter().filter(mine).collect();
         let counted = !matches!(ask.holder, Holder::Transaction(_));
         let waiting = mine.iter().filter(|it| !it.is_held()).count();
+        let locks: usize = mine.iter().map(|it| it.names().len()).sum();
+        let with_it = self.requests.iter().filter(|it| it.holder == ask.holder);
+        let in_session = matches!(ask.holder, Holder::Session(_)).then(|| with_it.count());
         let over = full
             || (must_wait && wanted.iter().any(crowded))
-            || (counted && mine.len() >= limits.grants_per_principal)
+            || (counted && locks + wanted.len() > limits.locks_per_principal)
+            || in_session.is_some_and(|it| it >= limits.grants_per_session)
             || (counted && must_wait && waiting >= limits.waiters_per_principal);
         if over {
             return Err(AcquireError::Quota(String::new()));

@@ -1,0 +1,92 @@
+//! Answers that get lost: what is asked again has one effect (adversarial.md
+//! L7, L8).
+
+use crate::guards::through;
+use crate::proxy::{Proxy, Way};
+use crate::server::{Server, eventually, soon, until_awaited, until_free};
+use lockport_client::Released;
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn l7_an_acquire_whose_answer_got_lost_has_one_grant() {
+    let server = Server::start().await;
+    let direct = server.client().await;
+    let proxy = Proxy::to(server.address).await;
+    let client = through(&proxy).await;
+    // The proxy knows of the connection from now on.
+    client.get("a").await.unwrap();
+    proxy.swallow(Way::ToClient);
+    let guard = soon(client.acquire(["a"])).await.unwrap();
+    assert!(proxy.swallowed() > 0, "an answer got lost");
+    assert!(server.count("acquire") > 1, "it was asked again");
+    let lock = direct.get("a").await.unwrap();
+    assert_eq!((lock.holder_count, lock.waiter_count), (1, 0));
+    assert_eq!(lock.last_fencing_token, guard.token());
+    drop(guard);
+    until_free(&direct, "a").await;
+}
+
+#[tokio::test]
+async fn l8_a_release_whose_answer_got_lost_does_not_touch_the_next_holder() {
+    let server = Server::start().await;
+    let direct = server.client().await;
+    let proxy = Proxy::to(server.address).await;
+    let client = through(&proxy).await;
+    let guard = client.acquire(["a"]).await.unwrap();
+    let next = direct.acquire(["a"]).wait(WAIT).into_future();
+    let next = tokio::spawn(next);
+    until_awaited(&direct, "a").await;
+    proxy.swallow_for_good(Way::ToClient);
+    let releasing = tokio::spawn(guard.release());
+    let next = soon(next).await.unwrap().unwrap();
+    eventually("it is asked again", || async {
+        server.count("release") > 1
+    })
+    .await;
+    proxy.cut();
+    assert_eq!(soon(releasing).await.unwrap().unwrap(), Released::Already);
+    assert!(next.is_held());
+    let lock = direct.get("a").await.unwrap();
+    assert_eq!(lock.last_fencing_token, next.token());
+}
+
+#[tokio::test]
+async fn a_wait_goes_on_over_another_connection() {
+    let server = Server::start().await;
+    let direct = server.client().await;
+    let proxy = Proxy::to(server.address).await;
+    let client = through(&proxy).await;
+    let first = direct.acquire(["a"]).await.unwrap();
+    let waiting = client.acquire(["a"]).wait(WAIT).into_future();
+    let waiting = tokio::spawn(waiting);
+    until_awaited(&direct, "a").await;
+    proxy.cut();
+    eventually("it asks again", || async { server.count("acquire") > 1 }).await;
+    until_awaited(&direct, "a").await;
+    drop(first);
+    let guard = soon(waiting).await.unwrap().unwrap();
+    assert!(guard.is_held());
+    assert_eq!(direct.get("a").await.unwrap().waiter_count, 0);
+}
+
+#[tokio::test]
+async fn without_an_answer_patience_ends_and_the_outcome_is_unknown() {
+    let server = Server::start().await;
+    let direct = server.client().await;
+    let proxy = Proxy::to(server.address).await;
+    let options = lockport_client::Options {
+        request_timeout: Duration::from_millis(100),
+        patience: Duration::from_millis(500),
+        ..lockport_client::Options::server(proxy.address.to_string())
+    };
+    let client = lockport_client::Client::connect(options).await.unwrap();
+    proxy.swallow_for_good(Way::ToClient);
+    let error = soon(client.acquire(["a"])).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error:?}");
+    assert!(error.to_string().contains("no answer within"), "{error}");
+    // What was granted without anybody's knowing is given back.
+    proxy.cut();
+    until_free(&direct, "a").await;
+}

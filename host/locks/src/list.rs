@@ -1,0 +1,113 @@
+//! Pages of locks, of those that a caller may see.
+//!
+//! A page is filled from as many of the store's pages as it takes. The token
+//! of the next one is the name of the last lock shown, so it tells nothing
+//! about locks that were left out. Names are looked for only below what the
+//! caller's patterns begin with, so a token for `order/*` pays for orders only.
+
+use crate::access::Caller;
+use crate::convert;
+use crate::failure::Failure;
+use lockport_proto::Reason;
+use lockport_proto::lock as proto;
+use lockport_store::name::LOCK_NAME_BYTES_MAX;
+use lockport_store::store::{LIST_LIMIT_MAX, LockQuery};
+use lockport_store::{LockName, Store};
+use prost::Message;
+
+/// How many locks a page has unless the request says.
+const PAGE_SIZE_DEFAULT: usize = 100;
+
+/// How many locks a page has at most.
+const PAGE_SIZE_MAX: usize = LIST_LIMIT_MAX;
+
+/// When a page is full however few locks it has, in bytes: whoever shows many
+/// holders and waiters must not make messages that no client takes.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// `LockService.List`.
+pub(crate) async fn list(
+    store: &dyn Store,
+    caller: &Caller,
+    request: proto::ListRequest,
+) -> Result<proto::ListResponse, Failure> {
+    let size = page_size(request.page_size)?;
+    check_prefix(&request.prefix)?;
+    let mut after = match request.page_token.as_str() {
+        "" => None,
+        token => Some(LockName::new(token).map_err(|_| {
+            let why = "is not one that a page ended with";
+            Failure::field(Reason::InvalidPage, "pageToken", why)
+        })?),
+    };
+    let mut locks: Vec<proto::Lock> = Vec::new();
+    let mut bytes = 0;
+    for prefix in prefixes(caller, &request.prefix) {
+        loop {
+            let query = LockQuery {
+                prefix: prefix.to_owned(),
+                after: after.clone(),
+                limit: LIST_LIMIT_MAX.min(size + 1),
+            };
+            let page = store.locks(query).await?;
+            for lock in page.locks {
+                after = Some(lock.name.clone());
+                if !caller.may_lock(&lock.name) {
+                    continue;
+                }
+                if locks.len() == size || bytes >= PAGE_BYTES {
+                    let next = locks.last().map(|it| it.name.clone());
+                    return Ok(proto::ListResponse {
+                        locks,
+                        next_page_token: next.unwrap_or_default(),
+                    });
+                }
+                let lock = convert::of_lock(lock);
+                bytes += lock.encoded_len();
+                locks.push(lock);
+            }
+            if !page.more {
+                break;
+            }
+        }
+    }
+    Ok(proto::ListResponse {
+        locks,
+        next_page_token: String::new(),
+    })
+}
+
+/// Refuses a prefix that no name can have.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), Failure> {
+    if prefix.len() > LOCK_NAME_BYTES_MAX {
+        let why = format!(
+            "has {} bytes; at most {LOCK_NAME_BYTES_MAX} are allowed",
+            prefix.len()
+        );
+        return Err(Failure::field(Reason::InvalidName, "prefix", why));
+    }
+    Ok(())
+}
+
+fn page_size(given: u32) -> Result<usize, Failure> {
+    match given as usize {
+        0 => Ok(PAGE_SIZE_DEFAULT),
+        size @ 1..=PAGE_SIZE_MAX => Ok(size),
+        size => {
+            let why = format!("is {size}; at most {PAGE_SIZE_MAX} are allowed");
+            Err(Failure::field(Reason::InvalidPage, "pageSize", why))
+        }
+    }
+}
+
+/// What the names begin with that are asked for and may be seen, in order.
+fn prefixes<'a>(caller: &'a Caller, asked: &'a str) -> Vec<&'a str> {
+    let narrower = |permitted: &'a str| {
+        if asked.starts_with(permitted) {
+            Some(asked)
+        } else {
+            permitted.starts_with(asked).then_some(permitted)
+        }
+    };
+    caller.prefixes().into_iter().filter_map(narrower).collect()
+}
