@@ -2,8 +2,8 @@
 //! owns the order of shutdown.
 //!
 //! ```text
-//!   configuration --> bundles --> wiring --> tokens --> store --> engine --> gateway --> sockets
-//!                     read        checked    read       opened    compiled              bound
+//!   configuration --> bundles --> wiring --> tokens --> engine --> store --> gateway --> sockets
+//!                     read        checked    read       compiled   opened               bound
 //! ```
 //!
 //! Everything that can be refused is refused in [`Node::prepare`], in the order

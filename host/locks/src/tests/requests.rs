@@ -19,27 +19,26 @@ async fn limits_are_quotas() {
     }
 }
 
-#[tokio::test]
-async fn every_field_that_is_not_allowed_is_refused_by_name() {
-    let negative = Some(ProtoDuration {
+/// A request for `a` with one thing changed.
+fn odd(change: fn(&mut proto::AcquireRequest)) -> proto::AcquireRequest {
+    let mut request = one("a");
+    change(&mut request);
+    request
+}
+
+/// Requests for locks with something wrong, and what that is called.
+fn not_allowed() -> Vec<(proto::AcquireRequest, Reason)> {
+    const NEGATIVE: Option<ProtoDuration> = Some(ProtoDuration {
         seconds: -1,
         nanos: 0,
     });
-    let odd = |change: fn(&mut proto::AcquireRequest)| {
-        let mut request = one("a");
-        change(&mut request);
-        request
-    };
-    let lease = proto::AcquireRequest {
-        lease: negative,
-        ..one("a")
-    };
-    let wait = proto::AcquireRequest {
-        wait: negative,
-        ..one("a")
-    };
-    let long = || "x".repeat(257);
-    let cases = [
+    fn long() -> String {
+        "x".repeat(257)
+    }
+    fn ms(count: u64) -> Option<ProtoDuration> {
+        Some(Duration::from_millis(count).into())
+    }
+    vec![
         (odd(|it| it.names.clear()), Reason::InvalidName),
         (odd(|it| it.names[0] = String::new()), Reason::InvalidName),
         (odd(|it| it.names[0] = "x".repeat(513)), Reason::InvalidName),
@@ -50,72 +49,54 @@ async fn every_field_that_is_not_allowed_is_refused_by_name() {
         ),
         (odd(|it| it.mode = 3), Reason::InvalidPermits),
         (odd(|it| it.permits = 1), Reason::InvalidPermits),
-        (wait, Reason::InvalidWait),
+        (odd(|it| it.wait = NEGATIVE), Reason::InvalidWait),
         (odd(|it| it.wait = secs(3601)), Reason::InvalidWait),
         (odd(|it| it.holder = "a\nb".into()), Reason::InvalidHolder),
+        (odd(|it| it.holder = long()), Reason::InvalidHolder),
         (odd(|it| it.session = "x".into()), Reason::UnknownSession),
-    ];
-    let texts = [
-        (
-            proto::AcquireRequest {
-                request_id: long(),
-                ..one("a")
-            },
-            Reason::InvalidRequestId,
-        ),
-        (
-            proto::AcquireRequest {
-                holder: long(),
-                ..one("a")
-            },
-            Reason::InvalidHolder,
-        ),
-        (
-            proto::AcquireRequest {
-                owner: long(),
-                ..one("a")
-            },
-            Reason::InvalidOwner,
-        ),
-        (lease, Reason::InvalidLease),
-        (
-            odd(|it| it.lease = secs(24 * 3600 + 1)),
-            Reason::InvalidLease,
-        ),
-        (
-            odd(|it| it.lease = Some(Duration::from_millis(99).into())),
-            Reason::InvalidLease,
-        ),
-    ];
+        (odd(|it| it.request_id = long()), Reason::InvalidRequestId),
+        (odd(|it| it.owner = long()), Reason::InvalidOwner),
+        (odd(|it| it.lease = NEGATIVE), Reason::InvalidLease),
+        (odd(|it| it.lease = secs(86_401)), Reason::InvalidLease),
+        (odd(|it| it.lease = ms(99)), Reason::InvalidLease),
+    ]
+}
+
+#[tokio::test]
+async fn every_field_of_an_acquire_that_is_not_allowed_is_refused_by_name() {
     for via in WAYS {
         let (_node, mut me, _) = two(via).await;
-        for (request, mut reason) in cases.iter().chain(&texts).cloned() {
+        for (request, mut reason) in not_allowed() {
             if via == Via::Session && !request.session.is_empty() {
                 reason = Reason::InvalidSession;
             }
             let answer = me.acquire(request.clone()).await;
             assert_eq!(answer, Err(reason), "{via:?} {request:?}");
         }
-        let page = proto::ListRequest {
-            page_size: 1001,
-            ..Default::default()
-        };
-        assert_eq!(me.list(page).await, Err(Reason::InvalidPage));
-        let page = proto::ListRequest {
-            page_token: "a\0".into(),
-            ..Default::default()
-        };
-        assert_eq!(me.list(page).await, Err(Reason::InvalidPage));
-        let page = proto::ListRequest {
-            prefix: "x".repeat(513),
-            ..Default::default()
-        };
-        assert_eq!(me.list(page).await, Err(Reason::InvalidName));
+        // Nothing was changed by any of it.
+        assert_eq!(me.get("a").await.unwrap().last_fencing_token, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_else_is_not_allowed_is_refused_by_name() {
+    let page = |change: fn(&mut proto::ListRequest)| {
+        let mut request = proto::ListRequest::default();
+        change(&mut request);
+        request
+    };
+    for via in WAYS {
+        let (_node, mut me, _) = two(via).await;
+        for (request, reason) in [
+            (page(|it| it.page_size = 1001), Reason::InvalidPage),
+            (page(|it| it.page_token = "a\0".into()), Reason::InvalidPage),
+            (page(|it| it.prefix = "x".repeat(513)), Reason::InvalidName),
+        ] {
+            assert_eq!(me.list(request).await, Err(reason), "{via:?}");
+        }
         assert_eq!(me.get("").await, Err(Reason::InvalidName));
         let cancel = proto::CancelRequest::default();
         assert_eq!(me.cancel(cancel).await, Err(Reason::InvalidRequestId));
-        // Nothing was changed by any of it.
-        assert_eq!(me.get("a").await.unwrap().last_fencing_token, 0);
     }
 }
 

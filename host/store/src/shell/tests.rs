@@ -5,7 +5,7 @@ use crate::clock::ManualClock;
 use crate::contract::{
     LIMITS, SECOND, block_on, caller, name, of, of_caller, poll_once, repeatable, session, waiting,
 };
-use crate::id::TransactionId;
+use crate::id::{SessionId, TransactionId};
 use crate::store::{Acquire, Attached, Released, SessionError, WatchQuery, Watched};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,13 +99,52 @@ async fn is_withheld<T>(answer: &mut Answer<'_, T>) -> bool {
     poll_once(answer).await.is_none()
 }
 
+/// What a caller outside can be told besides a grant: of one it has, of one
+/// that nobody has, of a free lock and of its session. Whether it went well.
+fn answers_of(
+    shell: &Shell,
+    held: Acquire,
+    unknown: GrantId,
+    session: SessionId,
+) -> Vec<(&'static str, Answer<'_, bool>)> {
+    let (id, principal) = (held.id, || caller().principal);
+    vec![
+        (
+            "again",
+            Box::pin(async { shell.acquire(held).await.is_ok() }),
+        ),
+        (
+            "renew",
+            Box::pin(async move { shell.renew(id, principal(), None).await.is_ok() }),
+        ),
+        (
+            "already",
+            Box::pin(async move { shell.release(unknown, principal()).await.is_ok() }),
+        ),
+        (
+            "nothing",
+            Box::pin(async move {
+                let taken = shell.force_release(name("c"), principal(), String::new());
+                taken.await.is_ok()
+            }),
+        ),
+        (
+            "lock",
+            Box::pin(async { shell.lock(name("c")).await.is_ok() }),
+        ),
+        (
+            "attach",
+            Box::pin(async move { shell.attach(session, principal()).await.is_ok() }),
+        ),
+    ]
+}
+
 #[test]
 fn whatever_a_caller_is_told_waits_for_what_is_not_written() {
     block_on(async {
         let desk = Desk::new();
         let held = repeatable(of_caller(&["a"]));
         desk.hold(&held).await;
-        let (id, principal) = (held.id, || caller().principal);
         let other = session();
         let mut open = Box::pin(desk.shell.open_session(other.clone()));
         assert!(poll_once(&mut open).await.is_none());
@@ -117,46 +156,14 @@ fn whatever_a_caller_is_told_waits_for_what_is_not_written() {
         let _unwritten = desk.acquire(&lost);
         let mut unwritten = desk.acquire(&lost);
         assert!(is_withheld(&mut unwritten).await);
-        let shell = &desk.shell;
-        let unknown = crate::id::GrantId::mint();
-        let reason = String::new;
-        let mut answers: Vec<(&str, Answer<'_, bool>)> = vec![
-            (
-                "again",
-                Box::pin(async { shell.acquire(held.clone()).await.is_ok() }),
-            ),
-            (
-                "renew",
-                Box::pin(async { shell.renew(id, principal(), None).await.is_ok() }),
-            ),
-            (
-                "already",
-                Box::pin(async { shell.release(unknown, principal()).await.is_ok() }),
-            ),
-            (
-                "nothing",
-                Box::pin(async {
-                    shell
-                        .force_release(name("c"), principal(), reason())
-                        .await
-                        .is_ok()
-                }),
-            ),
-            (
-                "lock",
-                Box::pin(async { shell.lock(name("c")).await.is_ok() }),
-            ),
-            (
-                "attach",
-                Box::pin(async { shell.attach(other.id, principal()).await.is_ok() }),
-            ),
-        ];
+        let unknown = GrantId::mint();
+        let mut answers = answers_of(&desk.shell, held, unknown, other.id);
         for (what, answer) in &mut answers {
             assert!(is_withheld(answer).await, "{what}");
         }
         // While it is being written as well.
         let changes = desk.shell.take_journal();
-        let mut release: Answer<'_, _> = Box::pin(shell.release(unknown, principal()));
+        let mut release: Answer<'_, _> = Box::pin(desk.shell.release(unknown, caller().principal));
         assert!(is_withheld(&mut release).await);
         let nudges = desk.nudges.load(Ordering::Relaxed);
         desk.shell.journal_written(changes);
