@@ -80,7 +80,8 @@ async fn a_guard_in_a_silent_network_is_lost_before_another_is_granted() {
         let granted = direct.acquire(["a"]).wait(WAIT).await;
         (granted, Instant::now())
     });
-    proxy.swallow_for_good(Way::ToClient);
+    // No renewal arrives, so the server's lease is the one from the acquire.
+    proxy.swallow_for_good(Way::ToServer);
     let lost = soon(guard.lost()).await;
     let lost_at = Instant::now();
     assert_eq!(lost, Lost::Unrenewed);
