@@ -1,7 +1,7 @@
 //! The server of the lock API.
 //!
 //! The operations exist once, in `service.rs`: they take a message and give a
-//! message, or a [`Failure`]. What is around them only converts:
+//! message, or a `Failure`. What is around them only converts:
 //!
 //! ```text
 //!   gRPC ---------- grpc.rs ----+

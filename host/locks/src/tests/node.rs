@@ -29,6 +29,9 @@ pub(super) const ALICE: &str = "alice-secret-0123456789";
 /// The secret of the principal `bob`, who may lock `shared/**` only.
 pub(super) const BOB: &str = "bob-secret-0123456789ab";
 
+/// The secret of the principal `carol`, who may lock `*/open` only.
+pub(super) const CAROL: &str = "carol-secret-0123456789";
+
 /// A lock API that listens.
 pub(super) struct Node {
     pub(super) api: LockApi,
@@ -57,7 +60,7 @@ impl Default for Setup {
     }
 }
 
-/// Asks for the tokens of [`ALICE`] and [`BOB`].
+/// Asks for the tokens of [`ALICE`], [`BOB`] and [`CAROL`].
 pub(super) fn tokens() -> Access {
     let token = |principal: &str, secret: &str, operator, pattern| Token {
         principal: principal.to_owned(),
@@ -67,7 +70,8 @@ pub(super) fn tokens() -> Access {
     };
     let alice = token("alice", ALICE, true, "**");
     let bob = token("bob", BOB, false, "shared/**");
-    Access::tokens(vec![alice, bob]).unwrap()
+    let carol = token("carol", CAROL, false, "*/open");
+    Access::tokens(vec![alice, bob, carol]).unwrap()
 }
 
 pub(super) fn clock() -> ManualClock {

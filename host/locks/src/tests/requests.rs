@@ -1,7 +1,7 @@
 //! What may be asked for: fields, names, modes, pages.
 
 use super::caller::{Caller, Via, WAYS, granted, one};
-use super::node::{Node, Setup};
+use super::node::{ALICE, CAROL, Node, Setup, tokens};
 use super::outcomes::{secs, two};
 use lockport_proto::lock as proto;
 use lockport_proto::{Duration as ProtoDuration, Reason};
@@ -212,4 +212,29 @@ async fn a_page_ends_before_its_message_is_too_large() {
         }
     }
     assert_eq!(listed, names);
+}
+
+#[tokio::test]
+async fn pages_are_of_what_may_be_seen_and_their_tokens_tell_of_nothing_else() {
+    for via in WAYS {
+        let mut setup = Setup::default();
+        setup.options.access = tokens();
+        let node = Node::with(setup).await;
+        let mut alice = Caller::new(&node, Via::Grpc, Some(ALICE)).await;
+        for name in ["a/open", "a/shut", "b", "b/open/c", "c/open", "d/shut"] {
+            granted(alice.acquire(one(name)).await);
+        }
+        let mut carol = Caller::new(&node, via, Some(CAROL)).await;
+        let page = |page_token: &str| proto::ListRequest {
+            page_size: 1,
+            page_token: page_token.into(),
+            ..Default::default()
+        };
+        let first = carol.list(page("")).await.unwrap();
+        assert_eq!(first.locks[0].name, "a/open", "{via:?}");
+        assert_eq!(first.next_page_token, "a/open", "{via:?}");
+        let last = carol.list(page("a/open")).await.unwrap();
+        assert_eq!(last.locks[0].name, "c/open", "{via:?}");
+        assert_eq!(last.next_page_token, "", "{via:?}");
+    }
 }
