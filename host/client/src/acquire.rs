@@ -92,6 +92,9 @@ impl Acquire {
     }
 
     /// Whose waits are looked at together for deadlocks; at most 256 bytes.
+    /// Unless it is named, each request is its own owner, on a session too: its
+    /// tasks wait for each other as for anybody else, and a cycle ends by the
+    /// wait.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.request.owner = owner.into();
         self
@@ -155,8 +158,14 @@ impl Acquire {
         if self.request.request_id.is_empty() {
             self.request.request_id = format!("{:032x}", rand::random::<u128>());
         }
-        if matches!(self.via, Via::Calls(_)) {
-            self.lease.get_or_insert(LEASE);
+        match self.via {
+            Via::Calls(_) => drop(self.lease.get_or_insert(LEASE)),
+            // Else the session would be the owner, and two of its tasks that
+            // want the same lock would look like a deadlock.
+            Via::Session(_) if self.request.owner.is_empty() => {
+                self.request.owner.clone_from(&self.request.request_id);
+            }
+            Via::Session(_) => {}
         }
         self.request.lease = self.lease.map(to_wire);
         self
@@ -192,7 +201,7 @@ impl Acquire {
             match self.ask_once(left).await {
                 Ok(answer) => return Ok((sent, answer)),
                 Err(error) if error.outcome_unknown() => {
-                    if !tries.again(sent).await {
+                    if !tries.again(sent, left).await {
                         return Err(error);
                     }
                 }

@@ -47,11 +47,13 @@ impl Tries {
     }
 
     /// Pauses after a try that began at `began` has failed. False, at once, if
-    /// there has been enough of them.
-    pub(crate) async fn again(&mut self, began: Instant) -> bool {
+    /// there has been enough of them. `wait` is how long the try was meant to
+    /// take when all goes well.
+    pub(crate) async fn again(&mut self, began: Instant, wait: Duration) -> bool {
         let now = Instant::now();
-        // What went well for long, as a wait does, begins a new series.
-        if now - began > self.patience {
+        // A wait that went well for long begins a new series. Anything else that
+        // took long has failed for as long.
+        if wait > self.patience && now - began > self.patience {
             *self = Self::new(self.patience);
         }
         let since = *self.failing_since.get_or_insert(now);
@@ -68,6 +70,31 @@ impl Tries {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How many tries there are, each of which takes `each`; at most 10.
+    async fn count(patience: Duration, each: Duration, wait: Duration) -> usize {
+        let mut tries = Tries::new(patience);
+        for tried in 1..10 {
+            let began = Instant::now();
+            sleep(each).await;
+            if !tries.again(began, wait).await {
+                return tried;
+            }
+        }
+        10
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_that_take_longer_than_patience_come_to_an_end() {
+        assert_eq!(count(SECOND, 3 * SECOND, Duration::ZERO).await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_that_break_after_long_are_tried_as_if_for_the_first_time() {
+        assert_eq!(count(SECOND, 3 * SECOND, 60 * SECOND).await, 10);
+    }
+
     #[test]
     fn pauses_grow_up_to_the_longest() {
         let mut backoff = Backoff::new();
@@ -77,16 +104,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tries_end_when_patience_does_and_begin_anew_after_a_long_one() {
-        let patience = Duration::from_secs(3);
+    async fn tries_end_when_patience_does() {
+        let patience = 3 * SECOND;
         let mut tries = Tries::new(patience);
         let start = Instant::now();
-        while tries.again(Instant::now()).await {}
+        while tries.again(Instant::now(), Duration::ZERO).await {}
         let took = start.elapsed();
         assert!(took > patience / 2 && took <= patience, "{took:?}");
-
-        let began = Instant::now();
-        tokio::time::advance(patience * 2).await;
-        assert!(tries.again(began).await);
     }
 }

@@ -47,7 +47,7 @@ impl Via {
             let began = Instant::now();
             match self.ask_once(message.clone(), Duration::ZERO).await {
                 Err(error) if error.outcome_unknown() => {
-                    if !tries.again(began).await {
+                    if !tries.again(began, Duration::ZERO).await {
                         return Err(error);
                     }
                 }

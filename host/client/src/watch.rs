@@ -8,6 +8,7 @@ use lockport_proto::lock::watch_response::Item as WireItem;
 use lockport_proto::lock::{Event, WatchRequest, WatchResponse};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
@@ -139,7 +140,7 @@ impl Watching {
 
     /// Pauses after a failure, or hands it on if it will not pass.
     async fn again(&mut self, began: Instant, error: Error) -> Result<(), Error> {
-        match error.outcome_unknown() && self.tries.again(began).await {
+        match error.outcome_unknown() && self.tries.again(began, Duration::ZERO).await {
             true => Ok(()),
             false => Err(error),
         }

@@ -254,15 +254,13 @@ impl Session {
                 }
             }
             self.streak = 0;
+            // First, for what is in flight may always have something to say.
+            if let Poll::Ready(next) = self.poll_lost(cx) {
+                return Poll::Ready(next);
+            }
             match self.in_flight.poll(cx) {
                 Poll::Ready(Step { response, closed }) => {
-                    if let Some(has_ended) = closed {
-                        self.closing = if has_ended {
-                            Closing::Done
-                        } else {
-                            Closing::No
-                        };
-                    }
+                    self.closed(closed);
                     return Poll::Ready(Ok(Some(response)));
                 }
                 Poll::Pending if self.closing == Closing::Done => {
@@ -273,13 +271,6 @@ impl Session {
                     }
                 }
                 Poll::Pending => {}
-            }
-            if let Poll::Ready(lost) = self.lost.poll_recv(cx) {
-                return Poll::Ready(match lost {
-                    Some(lost) => Ok(Some(respond(0, of_lost(lost)))),
-                    None if self.closing == Closing::Asked => return Poll::Pending,
-                    None => Err(self.why_ended().into()),
-                });
             }
             // After a streak there may be more to read.
             if !(reads && is_streak) {
@@ -324,15 +315,30 @@ impl Session {
                 let Some(Step { response, closed }) = begun else {
                     return Ok(None);
                 };
-                if let Some(has_ended) = closed {
-                    self.closing = if has_ended {
-                        Closing::Done
-                    } else {
-                        Closing::No
-                    };
-                }
+                self.closed(closed);
                 Ok(Some(response))
             }
+        }
+    }
+
+    /// What the session's grants lose, and its end.
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        // Nobody waits for that who has asked for the end.
+        if self.closing != Closing::No {
+            return Poll::Pending;
+        }
+        self.lost.poll_recv(cx).map(|lost| match lost {
+            Some(lost) => Ok(Some(respond(0, of_lost(lost)))),
+            None => Err(self.why_ended().into()),
+        })
+    }
+
+    /// A close was answered, if `closed` says whether the session has ended.
+    fn closed(&mut self, closed: Option<bool>) {
+        match closed {
+            Some(true) => self.closing = Closing::Done,
+            Some(false) => self.closing = Closing::No,
+            None => {}
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) async fn open(client: &Client, options: SessionOptions) -> Result<Ope
         match attach(client, request.clone(), client.request_timeout()).await {
             Ok(done) => break done,
             Err(error) if error.outcome_unknown() => {
-                if !tries.again(began).await {
+                if !tries.again(began, Duration::ZERO).await {
                     return Err(error);
                 }
             }
