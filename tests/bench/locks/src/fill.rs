@@ -11,6 +11,7 @@ use futures_util::future::select_all;
 use lockport_proto::lock;
 use lockport_proto::lock::session_request::Operation;
 use lockport_proto::lock::session_response::Result as Answer;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{sleep, timeout};
@@ -18,6 +19,9 @@ use tokio::time::{sleep, timeout};
 /// How many requests of one session are in flight: as many as a server reads
 /// of one stream, with room to spare.
 const WINDOW: usize = 1_000;
+
+/// How many locks one session holds: half of what it may.
+const GRANTS: usize = 5_000;
 
 /// How many sessions go over one connection.
 const SESSIONS: usize = 100;
@@ -41,7 +45,7 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Kind {
-    /// Locks that one session holds.
+    /// Locks that are held, by sessions.
     Held,
     /// Waiters for one lock, which is held.
     Waiters,
@@ -73,11 +77,22 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
 
 async fn held(arguments: &Arguments) -> Result<Vec<Session>> {
     let connection = Connection::open(&arguments.server).await?;
-    let mut session = Session::open(&connection).await?;
-    let mut asked = 0;
-    let mut granted = 0;
-    while granted < arguments.count {
-        while asked < arguments.count && asked - granted < WINDOW {
+    let mut sessions = Vec::new();
+    for first in (0..arguments.count).step_by(GRANTS) {
+        let mut session = Session::open(&connection).await?;
+        let behind = arguments.count.min(first + GRANTS);
+        hold(&mut session, first..behind).await?;
+        sessions.push(session);
+    }
+    Ok(sessions)
+}
+
+/// Holds the locks of these numbers.
+async fn hold(session: &mut Session, numbers: Range<usize>) -> Result<()> {
+    let mut asked = numbers.start;
+    let mut granted = numbers.start;
+    while granted < numbers.end {
+        while asked < numbers.end && asked - granted < WINDOW {
             let request = of_session(format!("bench/held/{asked}"));
             session.ask(asked as u64 + 2, Operation::Acquire(request));
             asked += 1;
@@ -89,7 +104,7 @@ async fn held(arguments: &Arguments) -> Result<Vec<Session>> {
             }
         }
     }
-    Ok(vec![session])
+    Ok(())
 }
 
 async fn waiters(arguments: &Arguments) -> Result<Vec<Session>> {
