@@ -9,8 +9,8 @@ use crate::failure::Failure;
 use lockport_proto::lock as proto;
 use lockport_proto::{Duration as ProtoDuration, Reason, Timestamp};
 use lockport_store::store::{
-    EventKind, Holder, Lock, LockEvent, LockHolder, LockWaiter, Mode, NAMES_PER_GRANT_MAX, Party,
-    Taken, Watched,
+    EventKind, Holder, LABEL_BYTES_MAX, Lock, LockEvent, LockHolder, LockWaiter, Mode,
+    NAMES_PER_GRANT_MAX, Party, Taken, Watched,
 };
 use lockport_store::{LockName, Time};
 use std::collections::HashSet;
@@ -18,8 +18,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest request id, holder, owner and reason, in bytes.
-pub(crate) const TEXT_BYTES_MAX: usize = 256;
+/// The longest request id, holder, owner and reason, in bytes: what the store
+/// takes of a holder.
+pub(crate) const TEXT_BYTES_MAX: usize = LABEL_BYTES_MAX;
 
 // === from messages ===
 

@@ -4,29 +4,23 @@
 use super::arguments::{Server, Wanted};
 use super::exit::{Exit, Report};
 use super::{Color, Global};
-use crate::config::environment;
 use crate::telemetry::{self, LogFormat, writer::Flush};
 use lockport_client::{Acquire, Client, Options};
 use std::path::Path;
 use tokio::runtime::Runtime;
-
-/// The variable that has the bearer token.
-const TOKEN: &str = "LOCKPORT_API_TOKEN";
 
 /// The longest token file that is read: a token is a line.
 const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Connects to the lock API.
 pub(super) async fn connect(server: &Server) -> Result<Client, Report> {
-    let token = match &server.token_file {
-        Some(file) => Some(read_token(file)?),
-        None => token_of_environment(),
-    };
-    let options = Options {
+    let mut options = Options {
         server: server.server.clone(),
-        token,
-        ..Options::default()
+        ..Options::from_env()
     };
+    if let Some(file) = &server.token_file {
+        options.token = Some(read_token(file)?);
+    }
     Ok(Client::connect(options).await?)
 }
 
@@ -75,12 +69,6 @@ pub(super) fn runtime() -> Result<Runtime, Report> {
         .enable_all()
         .build();
     runtime.map_err(|error| Report::fault(&error))
-}
-
-fn token_of_environment() -> Option<String> {
-    let mut variables = environment::variables().into_iter();
-    let found = variables.find(|(name, _)| name == TOKEN);
-    found.map(|(_, token)| token).filter(|it| !it.is_empty())
 }
 
 fn read_token(file: &Path) -> Result<String, Report> {

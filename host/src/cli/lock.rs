@@ -21,6 +21,7 @@ use super::exit::{Exit, Report};
 use super::{Global, client};
 use child::Child;
 use lockport_client::{Client, Guard, Lost};
+use lockport_store::store::LABEL_BYTES_MAX;
 use rustix::process::Signal;
 use signals::Signals;
 use std::process::ExitCode;
@@ -37,9 +38,6 @@ const TAKEN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long is tried to tidy up before this process ends.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The longest text for operators, in bytes.
-const HOLDER_BYTES_MAX: usize = 256;
 
 /// How the command ended.
 enum End {
@@ -190,6 +188,6 @@ fn holder(lock: &LockArgs) -> String {
         std::process::id(),
         host.nodename().to_string_lossy(),
     );
-    text.truncate(text.floor_char_boundary(HOLDER_BYTES_MAX));
+    text.truncate(text.floor_char_boundary(LABEL_BYTES_MAX));
     text
 }
