@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use lockport_proto::{ERROR_DOMAIN, Reason, lock as proto};
 use lockport_store::name::InvalidName;
 use lockport_store::store::{
-    AcquireError, Field, Invalid, ReleaseError, RenewError, SessionError, StoreError,
+    AcquireError, Field, Invalid, ReleaseError, RenewError, SessionError, StoreError, WatchError,
 };
 use serde::Serialize;
 use std::borrow::Cow;
@@ -123,6 +123,15 @@ impl Failure {
 }
 
 // === where failures come from ===
+
+impl From<WatchError> for Failure {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Quota(limit) => Self::new(Reason::Quota, limit),
+            WatchError::Store(error) => error.into(),
+        }
+    }
+}
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {

@@ -98,7 +98,7 @@ impl LockService for Grpc {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (caller, deadline, request) = open(request)?;
         let asked = self.0.counters.ask(Method::Watch, Transport::Grpc);
-        let watcher = asked.answered(Watcher::new(&self.0, &caller, request))?;
+        let watcher = asked.answered(Watcher::new(&self.0, &caller, request).await)?;
         let told = watcher.until(deadline).map(|it| it.map_err(Status::from));
         Ok(Response::new(told.boxed()))
     }

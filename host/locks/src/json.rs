@@ -84,7 +84,7 @@ pub(crate) async fn answer(
         }
         Route::List => calling.list().await,
         Route::Get(name) => calling.get(name).await,
-        Route::Watch => calling.watch(),
+        Route::Watch => calling.watch().await,
     }
 }
 
@@ -183,10 +183,13 @@ impl Calling<'_> {
         .await
     }
 
-    fn watch(&self) -> Response<Body> {
+    async fn watch(&self) -> Response<Body> {
         let asked = self.service.counters.ask(Method::Watch, Transport::Json);
         let request = parameters::watch(self.head.uri.query(), &self.head.headers);
-        let begun = request.and_then(|it| events::begin(self.service, self.caller, it, self.head));
+        let begun = match request {
+            Ok(it) => events::begin(self.service, self.caller, it, self.head).await,
+            Err(failure) => Err(failure),
+        };
         match asked.answered(begun) {
             Ok(response) => response,
             Err(failure) => failure.response(&self.head.headers, None),

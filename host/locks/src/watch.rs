@@ -26,7 +26,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// `LockService.Watch`.
-    pub(crate) fn new(
+    pub(crate) async fn new(
         service: &Arc<Service>,
         caller: &Caller,
         request: proto::WatchRequest,
@@ -37,9 +37,8 @@ impl Watcher {
             prefix: request.prefix,
             after: (request.from_revision != 0).then_some(request.from_revision),
         };
-        let watch = service.store.watch(query);
         Ok(Self {
-            watch: watch.map_err(|limit| Failure::new(Reason::Quota, limit))?,
+            watch: service.store.watch(query).await?,
             service: Arc::clone(service),
             caller: caller.clone(),
             progress: Instant::now(),

@@ -21,6 +21,8 @@ use crate::embedded::{self, Embedded};
 use crate::id::{CommitId, GrantId, SessionId, TransactionId};
 use crate::memory::Memory;
 use crate::name::{Collection, Key, LockName};
+use crate::redis::Redis;
+use crate::redis::server::Server;
 use crate::store::{
     Acquire, AcquireError, Attached, Commit, CommitError, Committed, Granted, Guarding, Holder,
     Mode, OpenSession, Order, Page, Party, Principal, Query, ReleaseError, Released, Store, Token,
@@ -50,6 +52,13 @@ macro_rules! contract {
             fn $name() {
                 use $crate::contract::{Setting, World, run};
                 run(World::embedded(Setting::$setting), super::$name);
+            })*
+        }
+        mod redis {
+            $(#[test]
+            fn $name() {
+                use $crate::contract::{Setting, World, run};
+                run(World::redis(Setting::$setting), super::$name);
             })*
         }
     };
@@ -91,6 +100,9 @@ pub(crate) const TTL: Duration = Duration::from_secs(10);
 /// See [`TTL`].
 pub(crate) const GRACE: Duration = Duration::from_secs(20);
 
+/// The shortest time there is.
+pub(crate) const TICK: Duration = Duration::from_micros(1);
+
 /// What a test needs of its store.
 #[derive(Clone, Copy)]
 pub(crate) enum Setting {
@@ -114,8 +126,15 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn Store>,
     /// Its clock, in the [`Setting::Narrow`].
     pub(crate) clock: ManualClock,
+    /// Whether what nobody waits for has been done as soon as it was asked.
+    is_immediate: bool,
+    /// How much earlier than the store whoever keeps a session takes it for
+    /// lost, at most.
+    pub(crate) margin: Duration,
     /// Removed after the store is closed.
     _directory: Option<tempfile::TempDir>,
+    /// Killed after the store is closed.
+    _server: Option<Server>,
 }
 
 /// Runs one test to its end, within reason.
@@ -150,7 +169,10 @@ impl World {
         Self {
             store: Arc::new(Memory::with(limits, time)),
             clock,
+            is_immediate: true,
+            margin: TICK,
             _directory: None,
+            _server: None,
         }
     }
 
@@ -168,7 +190,30 @@ impl World {
         Self {
             store: Arc::new(store),
             clock,
+            is_immediate: true,
+            margin: TICK,
             _directory: Some(directory),
+            _server: None,
+        }
+    }
+
+    pub(crate) fn redis(setting: Setting) -> Self {
+        let clock = ManualClock::new(Time::default() + 1_000 * SECOND);
+        let server = Server::start();
+        let url = server.url();
+        let opened = block_on(async {
+            match setting {
+                Setting::Narrow => Redis::by_hand(&url, LIMITS, &clock).await,
+                Setting::Real => Redis::open(&url).await,
+            }
+        });
+        Self {
+            store: Arc::new(opened.unwrap()),
+            clock,
+            is_immediate: false,
+            margin: TTL / 50,
+            _directory: None,
+            _server: Some(server),
         }
     }
 
@@ -188,6 +233,9 @@ impl World {
         request: &Acquire,
     ) -> Pin<Box<dyn Future<Output = Result<Granted, AcquireError>> + Send + '_>> {
         let mut waiting = self.store.acquire(request.clone());
+        assert!(poll_once(&mut waiting).await.is_none(), "it waits");
+        // What is asked later is answered later.
+        drop(self.store.lock(request.names[0].clone()).await);
         assert!(poll_once(&mut waiting).await.is_none(), "it waits");
         waiting
     }
@@ -210,6 +258,13 @@ impl World {
         let lock = self.store.lock(name(text)).await.unwrap();
         assert_eq!(lock.holding, lock.holders.len());
         lock.holders.iter().map(|it| it.token).collect()
+    }
+
+    /// Nobody holds a lock any more: at once, or as soon as the store has heard
+    /// of what it was not asked.
+    pub(crate) async fn is_freed(&self, text: &str) {
+        while !self.is_immediate && self.holder(text).await.is_some() {}
+        assert_eq!(self.holder(text).await, None);
     }
 
     /// How many wait for a lock.

@@ -117,6 +117,11 @@ mod tally;
 mod tests;
 mod tokens;
 
+pub(crate) use acquire::{validate, validate_lease, without_repetitions};
+pub(crate) use sessions::validate as validate_session;
+
+pub(crate) use deadlock::STEPS;
+
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::LockName;
 use crate::store::{

@@ -1,4 +1,4 @@
-//! Identities: of transactions, sessions, grants and commits.
+//! Identities: of transactions, sessions, grants, nodes and commits.
 
 use crate::time::Time;
 use std::fmt;
@@ -16,6 +16,11 @@ pub struct SessionId(u128);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(u128);
 
+/// Identifies one node, from the moment it comes to a store until it leaves, or
+/// is taken for dead.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u128);
+
 /// Identifies one attempt to commit. It carries the store time at which it was
 /// minted, so that a store can refuse one it may have forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +35,16 @@ impl TransactionId {
     /// A new, random identity (128 bits).
     pub fn mint() -> Self {
         Self(rand::random())
+    }
+
+    /// The identity as a number, for storage.
+    pub fn to_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The identity that was stored as `number`.
+    pub fn from_u128(number: u128) -> Self {
+        Self(number)
     }
 }
 
@@ -72,6 +87,18 @@ impl GrantId {
     }
 }
 
+impl NodeId {
+    /// A new, random identity (128 bits).
+    pub fn mint() -> Self {
+        Self(rand::random())
+    }
+
+    /// The identity as a number, for storage.
+    pub fn to_u128(self) -> u128 {
+        self.0
+    }
+}
+
 impl CommitId {
     /// A new identity, minted at `now`.
     pub fn mint(now: Time) -> Self {
@@ -99,6 +126,12 @@ impl fmt::Debug for SessionId {
 impl fmt::Debug for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "grant-{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node-{:032x}", self.0)
     }
 }
 

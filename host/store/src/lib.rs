@@ -14,10 +14,10 @@
 //!
 //! Read in this order: [`name`] (what may be called how), [`mod@core`] (the
 //! state machine: pure, no I/O, no clock), [`store`] (the contract every store
-//! keeps), [`memory`] and [`embedded`] (the two stores there are, both driven by
-//! `shell.rs`), and [`transaction`] (what a request does with them).
-//! [`statistics`] are counted on the way. The contract's tests, in `contract.rs`,
-//! run against every store.
+//! keeps), [`memory`] and [`embedded`] (two stores, both driven by `shell.rs`),
+//! [`mod@redis`] (the store that several nodes share), and [`transaction`] (what
+//! a request does with them). [`statistics`] are counted on the way. The
+//! contract's tests, in `contract.rs`, run against every store.
 //!
 //! ```
 //! use lockport_store::{Collection, Key, LockName, Memory, Transaction};
@@ -55,10 +55,12 @@ mod contract;
 pub mod embedded;
 mod listing;
 pub mod memory;
+pub mod redis;
 mod shell;
 
 pub mod transaction;
 
+pub use self::redis::Redis;
 pub use clock::Clock;
 pub use embedded::Embedded;
 pub use id::{CommitId, GrantId, SessionId, TransactionId};

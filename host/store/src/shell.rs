@@ -21,7 +21,11 @@ mod watch;
 
 pub(crate) use forward::lock_operations;
 pub(crate) use journal::Changes;
+pub(crate) use listing::Smallest;
+pub(crate) use operations::log_taken;
+pub(crate) use sessions::Lines;
 pub(crate) use timer::Timer;
+pub(crate) use watch::Ring;
 pub use watch::Watch;
 
 use crate::clock::Clock;
@@ -32,11 +36,9 @@ use crate::store::{AcquireError, Granted, LockEvent, Principal, StoreError};
 use crate::time::Time;
 use asking::{Askers, Interest, Reply};
 use journal::{Journal, Withheld};
-use sessions::Lines;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
-use watch::Ring;
 
 /// How long after the disk failed it is tried again, if nobody asks for it
 /// earlier.

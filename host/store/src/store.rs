@@ -118,8 +118,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells what happens to locks from now on, or from a revision on. Events
     /// may be told before they are on the disk; after a restart there is a gap.
-    /// `Err` says which limit is reached.
-    fn watch(&self, query: WatchQuery) -> Result<Watch, String>;
+    fn watch(&self, query: WatchQuery) -> Answer<'_, Result<Watch, WatchError>>;
 
     /// Opens a session. It is detached, and lives for its grace.
     fn open_session(&self, request: OpenSession) -> Answer<'_, Result<(), SessionError>>;

@@ -6,7 +6,7 @@ use lockport_store::statistics::Statistics;
 use lockport_store::store::{
     Acquire, AcquireError, Answer, Attached, Attachment, Cancelled, Commit, CommitError, Committed,
     Grant, Granted, Lock, LockPage, LockQuery, OpenSession, Page, Principal, Query, ReleaseError,
-    Released, RenewError, Resolved, SessionError, StoreError, Taken, Versioned, Watch, WatchQuery,
+    Released, RenewError, Resolved, SessionError, StoreError, Taken, Versioned, Watch, WatchError, WatchQuery,
 };
 use lockport_store::{CommitId, GrantId, Key, LockName, SessionId, Time, TransactionId};
 
@@ -68,7 +68,7 @@ impl Store for Broken {
         panic!("a bug in locks")
     }
 
-    fn watch(&self, _: WatchQuery) -> Result<Watch, String> {
+    fn watch(&self, _: WatchQuery) -> Answer<'_, Result<Watch, WatchError>> {
         panic!("a bug in watch")
     }
 

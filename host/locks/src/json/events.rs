@@ -25,13 +25,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 /// Begins to tell.
-pub(super) fn begin(
+pub(super) async fn begin(
     service: &Arc<Service>,
     caller: &Caller,
     request: proto::WatchRequest,
     head: &request::Parts,
 ) -> Result<Response<Body>, Failure> {
-    let watcher = Watcher::new(service, caller, request)?;
+    let watcher = Watcher::new(service, caller, request).await?;
     let request_id = request_id(&head.headers);
     let events = watcher.until(None).map(move |told| {
         let written = told.and_then(|it| write(&it));

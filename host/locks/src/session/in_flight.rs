@@ -219,13 +219,7 @@ impl Asking<'_> {
                     Ok(it)
                 })
             }
-            Operation::Watch(it) => {
-                let asked = self.service.counters.ask(Method::Watch, Transport::Session);
-                match asked.answered(Watcher::new(self.service, self.caller, it)) {
-                    Ok(watcher) => watch(self.id, Box::new(watcher)),
-                    Err(failure) => self.fail(failure),
-                }
-            }
+            Operation::Watch(it) => self.begin_watch(it),
             // Those are answered where they are read.
             Operation::Open(_) | Operation::Beat(_) => {
                 let why = "the operation cannot be waited for";
@@ -254,6 +248,24 @@ impl Asking<'_> {
                 kind,
                 answer: asked.answered(answer.await).map(wrap),
                 watcher: None,
+            }
+        })
+    }
+
+    fn begin_watch(self, request: proto::WatchRequest) -> BoxFuture<'static, Done> {
+        let Self { id, kind, .. } = self;
+        let (service, caller) = (Arc::clone(self.service), self.caller.clone());
+        Box::pin(async move {
+            let asked = service.counters.ask(Method::Watch, Transport::Session);
+            let begun = Watcher::new(&service, &caller, request).await;
+            match asked.answered(begun) {
+                Ok(watcher) => watch(id, Box::new(watcher)).await,
+                Err(failure) => Done {
+                    id,
+                    kind,
+                    answer: Err(failure),
+                    watcher: None,
+                },
             }
         })
     }

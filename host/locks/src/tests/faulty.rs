@@ -121,7 +121,7 @@ impl Store for Faulty {
         ask!(self.locks(query))
     }
 
-    fn watch(&self, query: WatchQuery) -> Result<Watch, String> {
+    fn watch(&self, query: WatchQuery) -> Answer<'_, Result<Watch, WatchError>> {
         self.store.watch(query)
     }
 

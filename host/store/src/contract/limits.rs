@@ -250,10 +250,13 @@ async fn a_principal_opens_so_many_sessions(world: Arc<World>) {
 
 async fn so_many_may_watch(world: Arc<World>) {
     let watch = || world.store.watch(WatchQuery::default());
-    let mut watches: Vec<_> = (0..LIMITS.watchers).map(|_| watch().unwrap()).collect();
-    assert!(watch().is_err());
+    let mut watches = Vec::new();
+    for _ in 0..LIMITS.watchers {
+        watches.push(watch().await.unwrap());
+    }
+    assert!(watch().await.is_err());
     assert_eq!(world.store.statistics().watchers, 2);
     watches.pop();
     assert_eq!(world.store.statistics().watchers, 1);
-    watch().unwrap();
+    watch().await.unwrap();
 }

@@ -134,7 +134,7 @@ async fn a_grant_that_nobody_awaited_is_given_back(world: Arc<World>) {
         // It wins the race, and its answer is dropped unread.
         world.release(&holder).await.unwrap();
         drop(queued);
-        assert_eq!(world.holder("a").await, None);
+        world.is_freed("a").await;
     }
 }
 

@@ -20,8 +20,6 @@ contract!(
     a_session_s_grants_are_asked_again_and_given_back_like_others,
 );
 
-const STEP: Duration = Duration::from_micros(1);
-
 async fn reattach(world: &World, session: SessionId) -> Result<Attached, SessionError> {
     world.store.attach(session, caller().principal).await
 }
@@ -32,13 +30,13 @@ async fn a_session_lives_from_beat_to_beat(world: Arc<World>) {
     let request = of_session(session, &["a"]);
     world.hold(&request).await;
     for _ in 0..3 {
-        world.clock.advance(TTL - STEP);
+        world.clock.advance(TTL - world.margin);
         let beat = world.store.beat(session, attached.attachment);
         assert_eq!(beat, Ok(()));
     }
-    world.clock.advance(TTL - STEP);
+    world.clock.advance(TTL - TICK);
     assert!(world.holder("a").await.is_some());
-    world.clock.advance(STEP);
+    world.clock.advance(TICK);
     assert_eq!(world.holder("a").await, None);
     let beat = world.store.beat(session, attached.attachment);
     assert_eq!(beat, Err(SessionError::Lost));
@@ -49,9 +47,9 @@ async fn a_session_that_is_not_attached_lives_for_its_grace(world: Arc<World>) {
         let session = session();
         let id = session.id;
         world.store.open_session(session).await.unwrap();
-        world.clock.advance(GRACE - STEP);
+        world.clock.advance(GRACE - TICK);
         if late {
-            world.clock.advance(STEP);
+            world.clock.advance(TICK);
         }
         let attached = reattach(&world, id).await;
         assert_eq!(attached.is_err(), late);
@@ -64,9 +62,9 @@ async fn a_broken_connection_gives_a_session_its_grace(world: Arc<World>) {
     world.hold(&of_session(session, &["a"])).await;
     let mut next = world.queue(&waiting(60 * SECOND, of_caller(&["a"]))).await;
     world.store.detach(session, attached.attachment);
-    world.clock.advance(GRACE - STEP);
+    world.clock.advance(GRACE - TICK);
     assert!(poll_once(&mut next).await.is_none());
-    world.clock.advance(STEP);
+    world.clock.advance(TICK);
     assert!(next.await.is_ok());
 }
 
@@ -75,10 +73,10 @@ async fn a_session_that_is_attached_again_goes_on(world: Arc<World>) {
     let request = of_session(session, &["a"]);
     let token = world.hold(&request).await.tokens[0].1;
     world.store.detach(session, attached.attachment);
-    world.clock.advance(GRACE - STEP);
+    world.clock.advance(GRACE - TICK);
     let again = reattach(&world, session).await.unwrap();
     assert!(again.attachment > attached.attachment);
-    world.clock.advance(TTL - STEP);
+    world.clock.advance(TTL - world.margin);
     assert_eq!(world.store.beat(session, again.attachment), Ok(()));
     assert_eq!(world.holder("a").await, Some(token));
 }
@@ -91,7 +89,7 @@ async fn an_earlier_connection_is_told_that_it_is_attached_elsewhere(world: Arc<
     assert_eq!(beat, Err(SessionError::Elsewhere));
     // What it says when it goes harms nobody.
     world.store.detach(session, first.attachment);
-    world.clock.advance(TTL - STEP);
+    world.clock.advance(TTL - world.margin);
     assert_eq!(world.store.beat(session, second.attachment), Ok(()));
     assert!(second.lost.try_recv().is_err());
     assert!(!second.lost.is_closed());
@@ -146,14 +144,14 @@ async fn a_waiter_whose_session_has_ended_is_skipped(world: Arc<World>) {
         lease: Some(TTL),
         ..of_caller(&["a"])
     };
-    world.clock.advance(STEP);
+    world.clock.advance(TICK);
     let (session, _attached) = world.attached().await;
     world.hold(&holder).await;
     let dead = of_session(session, &["a"]);
     let dead = world.queue(&waiting(60 * SECOND, dead)).await;
     let next = world.queue(&waiting(60 * SECOND, of_caller(&["a"]))).await;
     let watch = crate::store::WatchQuery::default();
-    let mut watch = world.store.watch(watch).unwrap();
+    let mut watch = world.store.watch(watch).await.unwrap();
     // The lease and the session are over in the same moment.
     world.clock.advance(TTL);
     assert_eq!(dead.await, Err(AcquireError::Cancelled));

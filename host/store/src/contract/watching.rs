@@ -38,8 +38,8 @@ fn behind(revision: Revision) -> WatchQuery {
     }
 }
 
-fn watch(world: &World, query: WatchQuery) -> Watch {
-    world.store.watch(query).unwrap()
+async fn watch(world: &World, query: WatchQuery) -> Watch {
+    world.store.watch(query).await.unwrap()
 }
 
 async fn event(watch: &mut Watch) -> Arc<LockEvent> {
@@ -65,7 +65,7 @@ async fn kinds(watch: &mut Watch, count: usize) -> Vec<EventKind> {
 }
 
 async fn what_happens_to_a_lock_is_told_in_order(world: Arc<World>) {
-    let mut watch = watch(&world, prefix(""));
+    let mut watch = watch(&world, prefix("")).await;
     let first = of_caller(&["a"]);
     world.hold(&first).await;
     let second = waiting(SECOND, of_caller(&["a"]));
@@ -91,7 +91,7 @@ async fn what_happens_to_a_lock_is_told_in_order(world: Arc<World>) {
 }
 
 async fn an_event_tells_whose_grant_of_what_it_is(world: Arc<World>) {
-    let mut watch = watch(&world, prefix(""));
+    let mut watch = watch(&world, prefix("")).await;
     let before = watch.revision();
     let request = in_mode(Mode::Shared, of_caller(&["a", "b"]));
     let granted = world.hold(&request).await;
@@ -110,7 +110,7 @@ async fn an_event_tells_whose_grant_of_what_it_is(world: Arc<World>) {
 }
 
 async fn only_what_has_the_prefix_is_told(world: Arc<World>) {
-    let mut watch = watch(&world, prefix("a/"));
+    let mut watch = watch(&world, prefix("a/")).await;
     for text in ["a", "b", "a/1"] {
         touch(&world, text).await;
     }
@@ -123,13 +123,13 @@ async fn only_what_has_the_prefix_is_told(world: Arc<World>) {
 }
 
 async fn a_watcher_that_comes_back_misses_nothing(world: Arc<World>) {
-    let mut first = watch(&world, prefix(""));
+    let mut first = watch(&world, prefix("")).await;
     touch(&world, "a").await;
     event(&mut first).await;
     let seen = first.revision();
     drop(first);
     touch(&world, "b").await;
-    let mut again = watch(&world, behind(seen));
+    let mut again = watch(&world, behind(seen)).await;
     let mut told = Vec::new();
     for _ in 0..3 {
         let event = event(&mut again).await;
@@ -140,13 +140,13 @@ async fn a_watcher_that_comes_back_misses_nothing(world: Arc<World>) {
 }
 
 async fn a_watcher_that_was_away_for_too_long_is_told_of_a_gap(world: Arc<World>) {
-    let first = watch(&world, prefix(""));
+    let first = watch(&world, prefix("")).await;
     let seen = first.revision();
     drop(first);
     for _ in 0..=LIMITS.events / 2 {
         touch(&world, "a").await;
     }
-    let mut again = watch(&world, behind(seen));
+    let mut again = watch(&world, behind(seen)).await;
     let Some(Watched::Gap(missed)) = again.next().await else {
         panic!("no gap");
     };
@@ -159,7 +159,7 @@ async fn a_watcher_that_was_away_for_too_long_is_told_of_a_gap(world: Arc<World>
 }
 
 async fn a_watcher_that_is_slow_is_told_of_a_gap(world: Arc<World>) {
-    let mut watch = watch(&world, prefix(""));
+    let mut watch = watch(&world, prefix("")).await;
     for round in 0..3 {
         for _ in 0..LIMITS.events {
             touch(&world, "a").await;
@@ -176,35 +176,35 @@ async fn a_watcher_that_is_slow_is_told_of_a_gap(world: Arc<World>) {
 
 async fn a_watcher_of_another_life_of_the_store_is_told_of_a_gap(world: Arc<World>) {
     touch(&world, "a").await;
-    let now = watch(&world, prefix("")).revision();
+    let now = watch(&world, prefix("")).await.revision();
     for revision in [0, now - 1, now + 1, Revision::MAX] {
-        let mut watch = watch(&world, behind(revision));
+        let mut watch = watch(&world, behind(revision)).await;
         assert_eq!(watch.next().await, Some(Watched::Gap(now)), "{revision}");
         assert!(poll_once(&mut Box::pin(watch.next())).await.is_none());
     }
-    let mut watch = watch(&world, behind(now));
+    let mut watch = watch(&world, behind(now)).await;
     assert!(poll_once(&mut Box::pin(watch.next())).await.is_none());
 }
 
 async fn what_nobody_watches_is_not_remembered_for_ever(world: Arc<World>) {
-    let seen = watch(&world, prefix("")).revision();
+    let seen = watch(&world, prefix("")).await.revision();
     touch(&world, "a").await;
     world.clock.advance(MEMORY);
-    let mut kept = watch(&world, behind(seen));
+    let mut kept = watch(&world, behind(seen)).await;
     assert_eq!(kinds(&mut kept, 2).await, [Granted, GivenBack]);
     let seen = kept.revision();
     drop(kept);
     touch(&world, "a").await;
     world.clock.advance(MEMORY + SECOND);
     touch(&world, "a").await;
-    let mut again = watch(&world, behind(seen));
+    let mut again = watch(&world, behind(seen)).await;
     assert!(matches!(again.next().await, Some(Watched::Gap(_))));
     touch(&world, "b").await;
     assert_eq!(event(&mut again).await.names, [name("b")]);
 }
 
 async fn a_wait_for_the_next_event_that_is_dropped_misses_nothing(world: Arc<World>) {
-    let mut watch = watch(&world, prefix(""));
+    let mut watch = watch(&world, prefix("")).await;
     assert!(poll_once(&mut Box::pin(watch.next())).await.is_none());
     touch(&world, "a").await;
     assert_eq!(kinds(&mut watch, 2).await, [Granted, GivenBack]);
@@ -212,7 +212,7 @@ async fn a_wait_for_the_next_event_that_is_dropped_misses_nothing(world: Arc<Wor
 
 async fn what_was_listed_is_no_older_than_the_watch(world: Arc<World>) {
     // List, then watch: what happens in between is told.
-    let mut watch = watch(&world, prefix(""));
+    let mut watch = watch(&world, prefix("")).await;
     let request = of(TransactionId::mint(), &["a"]);
     let token = world.hold(&request).await.tokens[0].1;
     assert_eq!(world.holder("a").await, Some(token));
@@ -220,7 +220,7 @@ async fn what_was_listed_is_no_older_than_the_watch(world: Arc<World>) {
 }
 
 async fn a_watcher_is_told_when_the_store_is_closed(world: Arc<World>) {
-    let mut watch = watch(&world, prefix(""));
+    let mut watch = watch(&world, prefix("")).await;
     touch(&world, "a").await;
     let closing = tokio::task::spawn_blocking(move || drop(world));
     kinds(&mut watch, 2).await;
@@ -230,7 +230,10 @@ async fn a_watcher_is_told_when_the_store_is_closed(world: Arc<World>) {
 
 async fn every_event_is_told_once_and_in_order_to_each_watcher(world: Arc<World>) {
     const EACH: usize = 500;
-    let watches: Vec<_> = (0..4).map(|_| watch(&world, prefix("x"))).collect();
+    let mut watches = Vec::new();
+    for _ in 0..4 {
+        watches.push(watch(&world, prefix("x")).await);
+    }
     let watching: Vec<_> = watches
         .into_iter()
         .map(|mut watch| {

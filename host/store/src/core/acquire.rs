@@ -319,7 +319,7 @@ impl Core {
 }
 
 /// Whether a request is allowed, but for its names.
-fn validate(request: &Acquire) -> Result<(), Invalid> {
+pub(crate) fn validate(request: &Acquire) -> Result<(), Invalid> {
     validate_party(&request.party)?;
     if request.wait > WAIT_MAX {
         let why = format!("a wait is at most {} s", WAIT_MAX.as_secs());
@@ -353,7 +353,7 @@ pub(super) fn validate_party(party: &Party) -> Result<(), Invalid> {
     Ok(())
 }
 
-pub(super) fn validate_lease(lease: Duration) -> Result<(), Invalid> {
+pub(crate) fn validate_lease(lease: Duration) -> Result<(), Invalid> {
     if (LEASE_MIN..=LEASE_MAX).contains(&lease) {
         return Ok(());
     }
@@ -363,7 +363,7 @@ pub(super) fn validate_lease(lease: Duration) -> Result<(), Invalid> {
 }
 
 /// The names asked for, each once, in the order they were asked for.
-fn without_repetitions(names: Vec<LockName>) -> Result<Vec<LockName>, Invalid> {
+pub(crate) fn without_repetitions(names: Vec<LockName>) -> Result<Vec<LockName>, Invalid> {
     // By far the most requests are of one name.
     if names.len() == 1 {
         return Ok(names);

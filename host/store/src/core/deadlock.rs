@@ -70,7 +70,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 /// How many holders, waiters and requests one call looks at.
-pub(super) const STEPS: usize = 1_000;
+pub(crate) const STEPS: usize = 1_000;
 
 /// How long a search that is not finished leaves the core to others.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);

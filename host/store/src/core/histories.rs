@@ -3,6 +3,7 @@
 //! A failing history is printed in its shortest form, with the seed that made
 //! it.
 
+mod in_redis;
 mod model;
 mod steps;
 

@@ -218,7 +218,7 @@ impl Session {
 }
 
 /// Whether a session may be opened so.
-fn validate(request: &OpenSession) -> Result<(), Invalid> {
+pub(crate) fn validate(request: &OpenSession) -> Result<(), Invalid> {
     validate_party(&request.party)?;
     for (what, time) in [("time to live", request.ttl), ("grace", request.grace)] {
         if !(TTL_MIN..=TTL_MAX).contains(&time) {

@@ -79,8 +79,11 @@ macro_rules! lock_operations {
             Box::pin($other.locks(query))
         }
 
-        fn watch(&$this, query: $crate::store::WatchQuery) -> Result<$crate::store::Watch, String> {
-            $other.watch(query)
+        fn watch(
+            &$this,
+            query: $crate::store::WatchQuery,
+        ) -> $crate::store::Answer<'_, Result<$crate::store::Watch, $crate::store::WatchError>> {
+            Box::pin($other.watch(query))
         }
 
         fn open_session(

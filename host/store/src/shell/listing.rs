@@ -16,12 +16,13 @@ const LOOKS: usize = 32;
 pub(super) const LISTS_MAX: usize = 4;
 
 /// The smallest names of those that were gone through.
-struct Smallest<'a> {
+pub(crate) struct Smallest<'a> {
     prefix: &'a str,
     after: Option<&'a LockName>,
-    names: BTreeSet<LockName>,
+    pub(crate) names: BTreeSet<LockName>,
     limit: usize,
-    more: bool,
+    /// Whether there are more.
+    pub(crate) more: bool,
 }
 
 impl Shell {
@@ -50,13 +51,7 @@ impl Shell {
         after: Option<&LockName>,
         limit: usize,
     ) -> (BTreeSet<LockName>, bool) {
-        let mut smallest = Smallest {
-            prefix,
-            after,
-            names: BTreeSet::new(),
-            limit,
-            more: false,
-        };
+        let mut smallest = Smallest::new(prefix, after, limit);
         let mut next = Some(0);
         while let Some(from) = next {
             let mut visit = |name: &LockName| smallest.visit(name);
@@ -80,8 +75,18 @@ impl Shell {
     }
 }
 
-impl Smallest<'_> {
-    fn visit(&mut self, name: &LockName) {
+impl<'a> Smallest<'a> {
+    pub(crate) fn new(prefix: &'a str, after: Option<&'a LockName>, limit: usize) -> Self {
+        Self {
+            prefix,
+            after,
+            names: BTreeSet::new(),
+            limit,
+            more: false,
+        }
+    }
+
+    pub(crate) fn visit(&mut self, name: &LockName) {
         let is_behind = self.after.is_none_or(|it| name > it);
         if !is_behind || !name.as_str().starts_with(self.prefix) {
             return;

@@ -58,11 +58,7 @@ impl Shell {
         reason: String,
     ) -> Result<Vec<Taken>, StoreError> {
         let written = self.outside(|core, now, effects| core.force_release(&name, now, effects));
-        for taken in &written.0 {
-            let Taken { token, party, .. } = taken;
-            let (holder, label) = (&party.principal, &party.label);
-            tracing::warn!(lock = %name, token, %holder, %label, %by, reason, "lock taken away");
-        }
+        log_taken(&written.0, &name, &by, &reason);
         written.settled().await
     }
 
@@ -142,5 +138,13 @@ impl Shell {
                 Written(answer, None)
             }
         })
+    }
+}
+
+/// Says in the log what an operator has taken away.
+pub(crate) fn log_taken(taken: &[Taken], lock: &LockName, by: &Principal, reason: &str) {
+    for Taken { token, party, .. } in taken {
+        let (holder, label) = (&party.principal, &party.label);
+        tracing::warn!(%lock, token, %holder, %label, %by, reason, "lock taken away");
     }
 }

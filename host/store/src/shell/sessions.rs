@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 /// The lines of those sessions that are attached.
 #[derive(Default)]
-pub(super) struct Lines(IdMap<SessionId, Line>);
+pub(crate) struct Lines(IdMap<SessionId, Line>);
 
 struct Line {
     sender: mpsc::UnboundedSender<LostGrant>,
@@ -103,7 +103,7 @@ impl Shell {
 
 impl Lines {
     /// A grant of the session was taken away.
-    pub(super) fn lose(&mut self, session: SessionId, lost: LostGrant) {
+    pub(crate) fn lose(&mut self, session: SessionId, lost: LostGrant) {
         if let Some(line) = self.0.get(&session) {
             // A connection that is gone is about to be detached.
             drop(line.sender.send(lost));
@@ -111,7 +111,7 @@ impl Lines {
     }
 
     /// The session has ended, or is attached anew: nothing more is told.
-    pub(super) fn cut(&mut self, session: SessionId) {
+    pub(crate) fn cut(&mut self, session: SessionId) {
         self.0.remove(&session);
     }
 
@@ -120,7 +120,7 @@ impl Lines {
         self.0.len()
     }
 
-    fn attach(
+    pub(crate) fn attach(
         &mut self,
         session: SessionId,
         attached: AttachedSession,

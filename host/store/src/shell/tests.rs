@@ -407,7 +407,7 @@ fn nothing_is_recorded_while_nobody_watches() {
     };
     touch();
     assert!(!desk.shell.state().is_watched);
-    let watch = desk.shell.watch(WatchQuery::default()).unwrap();
+    let watch = block_on(desk.shell.watch(WatchQuery::default())).unwrap();
     touch();
     assert!(desk.shell.state().is_watched);
     drop(watch);
@@ -553,7 +553,7 @@ fn while_the_disk_fails_people_can_look() {
 fn large_events_are_remembered_by_their_bytes() {
     block_on(async {
         let desk = Desk::new();
-        let mut watch = desk.shell.watch(WatchQuery::default()).unwrap();
+        let mut watch = desk.shell.watch(WatchQuery::default()).await.unwrap();
         let names: Vec<_> = (0..64).map(|it| format!("{it:0>500}")).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         for _ in 0..2 {
@@ -603,7 +603,7 @@ fn room_for_many_effects_is_given_back() {
     block_on(async {
         let desk = Desk::new();
         let own = TransactionId::mint();
-        let _watch = desk.shell.watch(WatchQuery::default()).unwrap();
+        let _watch = desk.shell.watch(WatchQuery::default()).await.unwrap();
         for number in 0..4 * ROOM_KEPT {
             let name = number.to_string();
             desk.acquire(&of(own, &[&name])).await.unwrap();

@@ -14,7 +14,7 @@
 use super::Shell;
 use crate::core::Limits;
 use crate::name::LockName;
-use crate::store::{LockEvent, MEMORY, Revision, WatchQuery, Watched};
+use crate::store::{LockEvent, MEMORY, Revision, WatchError, WatchQuery, Watched};
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,7 +32,7 @@ pub struct Watch {
 }
 
 /// What is remembered of what happened.
-pub(super) struct Ring {
+pub(crate) struct Ring {
     events: Mutex<Events>,
     news: Notify,
     /// How many events there is room for.
@@ -68,6 +68,15 @@ enum Look {
 }
 
 impl Watch {
+    /// A watcher that has joined the ring and stands there.
+    pub(crate) fn new(ring: &Arc<Ring>, prefix: String, seen: Revision) -> Self {
+        Self {
+            ring: ring.clone(),
+            prefix,
+            seen,
+        }
+    }
+
     /// Where the watcher stands: it has been told all there is to tell up to
     /// this. To go on from here later, ask for what is behind it.
     ///
@@ -109,21 +118,18 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Shell {
-    pub(crate) fn watch(&self, query: WatchQuery) -> Result<Watch, String> {
+    pub(crate) async fn watch(&self, query: WatchQuery) -> Result<Watch, WatchError> {
         let mut state = self.state();
         let last = state.core.revision();
-        let seen = self.ring.join(query.after, last, state.is_watched)?;
+        let seen = self.ring.join(query.after, last, state.is_watched);
+        let seen = seen.map_err(WatchError::Quota)?;
         state.heed_watchers(true);
-        Ok(Watch {
-            ring: self.ring.clone(),
-            prefix: query.prefix,
-            seen,
-        })
+        Ok(Watch::new(&self.ring, query.prefix, seen))
     }
 }
 
 impl Ring {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             events: Mutex::default(),
             news: Notify::new(),
@@ -137,11 +143,7 @@ impl Ring {
     pub(super) fn record(&self, events: impl Iterator<Item = LockEvent>, now: Time) -> bool {
         let mut remembered = self.lock();
         for event in events {
-            remembered.bytes += bytes_of(&event);
-            remembered.ring.push_back(Arc::new(event));
-            while remembered.ring.len() > self.room || remembered.bytes > self.bytes_max {
-                remembered.forget_oldest();
-            }
+            self.remember(&mut remembered, event);
         }
         let is_wanted = remembered.watchers > 0 || {
             let since = *remembered.unwatched_since.get_or_insert(now);
@@ -154,24 +156,77 @@ impl Ring {
         is_wanted
     }
 
+    /// Remembers an event, whether or not anybody watches.
+    pub(crate) fn record_one(&self, event: LockEvent) {
+        self.remember(&mut self.lock(), event);
+    }
+
+    /// Everything up to this one is not to be had: who has not seen it is told of
+    /// a gap.
+    pub(crate) fn forget(&self, until: Revision) {
+        let mut remembered = self.lock();
+        while remembered
+            .ring
+            .front()
+            .is_some_and(|it| it.revision <= until)
+        {
+            remembered.forget_oldest();
+        }
+        remembered.forgotten = remembered.forgotten.max(until);
+    }
+
+    /// Begins anew: nothing is remembered, and what is behind this one comes.
+    pub(crate) fn restart(&self, after: Revision) {
+        let mut remembered = self.lock();
+        remembered.ring = VecDeque::new();
+        remembered.bytes = 0;
+        remembered.forgotten = after;
+    }
+
+    /// Up to which one events are not remembered.
+    pub(crate) fn forgotten(&self) -> Revision {
+        self.lock().forgotten
+    }
+
+    /// How many events there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Remembers again what is behind `after` and was forgotten, which is all of
+    /// these events, unless there is no room for them.
+    pub(crate) fn recall(&self, after: Revision, events: Vec<LockEvent>) {
+        let mut remembered = self.lock();
+        let is_all = events.last().map(|it| it.revision) == Some(remembered.forgotten);
+        let bytes: usize = events.iter().map(bytes_of).sum();
+        let fits = remembered.ring.len() + events.len() <= self.room
+            && remembered.bytes + bytes <= self.bytes_max;
+        if is_all && fits {
+            let events = events.into_iter().rev().map(Arc::new);
+            events.for_each(|it| remembered.ring.push_front(it));
+            remembered.bytes += bytes;
+            remembered.forgotten = after;
+        }
+    }
+
     /// Wakes those who watch.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.news.notify_waiters();
     }
 
-    pub(super) fn watchers(&self) -> usize {
+    pub(crate) fn watchers(&self) -> usize {
         self.lock().watchers
     }
 
     /// Whoever watches is told the rest, and then that it is over.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.tell();
     }
 
     /// One watcher more: where it stands. `last` is the revision of the last
     /// event there was.
-    fn join(
+    pub(crate) fn join(
         &self,
         after: Option<Revision>,
         last: Revision,
@@ -215,6 +270,14 @@ impl Ring {
             Look::Closed
         } else {
             Look::Nothing
+        }
+    }
+
+    fn remember(&self, remembered: &mut Events, event: LockEvent) {
+        remembered.bytes += bytes_of(&event);
+        remembered.ring.push_back(Arc::new(event));
+        while remembered.ring.len() > self.room || remembered.bytes > self.bytes_max {
+            remembered.forget_oldest();
         }
     }
 

@@ -1,7 +1,7 @@
 //! What happens to locks, as it happens.
 
-use super::Token;
 use super::locks::{Mode, Party};
+use super::{StoreError, Token};
 use crate::name::LockName;
 use crate::time::Time;
 use std::sync::Arc;
@@ -17,6 +17,17 @@ pub struct WatchQuery {
     pub prefix: String,
     /// Events behind this revision; `None` means from now on.
     pub after: Option<Revision>,
+}
+
+/// Why nobody may watch.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// A limit is reached, named in the text.
+    #[error("{0}")]
+    Quota(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What a watcher is told.

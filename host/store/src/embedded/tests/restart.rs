@@ -297,7 +297,7 @@ fn revisions_rise_over_restarts_with_a_gap_in_between() {
                 after: last,
                 ..WatchQuery::default()
             };
-            let mut watch = store.watch(query).unwrap();
+            let mut watch = store.watch(query).await.unwrap();
             if let Some(last) = last {
                 let told = watch.next().await;
                 assert!(matches!(told, Some(Watched::Gap(it)) if it >= last));

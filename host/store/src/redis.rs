@@ -1,0 +1,384 @@
+//! The store in Redis or Valkey: one space, shared by any number of nodes.
+//!
+//! ```text
+//!    callers                                            a server >= 7.0
+//!   ---------                                     +--------------------------+
+//!   acquire ---> asking --+                       |  library of functions:   |
+//!   sessions -------------+--> link (a thread) ---|  each call is one atomic |
+//!   commit, get, list ----+      all calls        |  step of the same state  |
+//!                                                 |  machine as `core.rs`    |
+//!   told <--- asking,    <-- ears <-- beats ------|                          |
+//!             sessions,        (a thread of its   |  what a node is told,    |
+//!             events            own, a connection |  what happens to locks   |
+//!                               of its own)       +--------------------------+
+//! ```
+//!
+//! A node joins with a lease that its beats renew. On that lease hang the grants
+//! of its transactions, the waits of its callers and the attachments of their
+//! sessions. What the server says of itself is looked at on every connection;
+//! if what it has is not what it had, every call is answered that the store is
+//! unavailable.
+//!
+//! Read in this order: `link.rs`, `asking.rs`, `beats.rs`, and `library/step.lua`
+//! for the other side.
+
+mod asking;
+mod beats;
+pub(crate) mod codec;
+mod errands;
+mod events;
+mod fitness;
+mod heard;
+mod inbox;
+pub(crate) mod library;
+mod link;
+mod listing;
+mod locks;
+mod node;
+#[cfg(test)]
+pub(crate) mod server;
+mod sessions;
+mod space;
+mod state;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod transactions;
+mod url;
+
+pub use fitness::Unfit;
+pub use url::{InvalidUrl, SPACE_BYTES_MAX, SPACE_DEFAULT, Url};
+
+use crate::clock::Clock;
+use crate::core::Limits;
+use crate::id::CommitId;
+use crate::name::{Collection, Key};
+use crate::secret::SpaceKey;
+use crate::shell::{Ring, lock_operations};
+use crate::store::{
+    Answer, Commit, CommitError, Committed, Page, Query, Resolved, Store, StoreError, Versioned,
+};
+use asking::Asking;
+use beats::{Beats, Ears};
+use errands::Errands;
+use events::Events;
+use fitness::Refusal;
+use heard::Heard;
+use inbox::Inbox;
+use library::Library;
+use link::{Link, Pushed};
+use listing::Lists;
+use locks::Locks;
+use node::Node;
+use redis::{Client, PushInfo};
+use sessions::Sessions;
+use space::Space;
+use std::io;
+use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::time::Duration;
+use thread::Thread;
+
+/// How long a node lives without a beat, by default.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take on the connection for calls, by default.
+pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long it takes at most to close.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
+
+/// How many answers there should be time to wait for within a lease.
+const ANSWERS_PER_LEASE: u32 = 3;
+
+/// A space in a server. Dropping it ends its threads; what hung on the node's
+/// lease ends with that.
+pub struct Redis {
+    url: Url,
+    key: SpaceKey,
+    locks: Locks,
+    events: Arc<Events>,
+    beats: Arc<Beats>,
+    /// Its own thread for beats, unless the time is handed in.
+    _beating: Thread,
+    /// The thread for calls.
+    #[cfg_attr(not(test), expect(dead_code, reason = "it only has to be kept"))]
+    calling: Thread,
+}
+
+/// How to use a space.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long the node lives without a beat. Default [`LEASE_DEFAULT`].
+    pub lease: Duration,
+    /// How long an answer may take. Default [`PATIENCE_DEFAULT`].
+    pub patience: Duration,
+    /// How much the store takes. Every node of a space should say the same.
+    pub limits: Limits,
+}
+
+/// Why a space could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is wrong.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
+    /// The server cannot be reached, or does not answer as it should.
+    #[error("the server cannot be used")]
+    Server(#[source] redis::RedisError),
+    /// The server would not keep what it is given.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// What the server has under the space's name is not understood.
+    #[error("what is in the server is no space of this version")]
+    Malformed,
+    /// The operating system gives no thread.
+    #[error("there is no thread for the connection")]
+    Thread(#[from] io::Error),
+}
+
+/// What a space is opened with.
+struct Opening {
+    url: Url,
+    options: Options,
+    library: Library,
+    /// The clock of this side.
+    clock: Clock,
+    /// The time to hand in, if the server's does not count.
+    by_hand: Option<Clock>,
+}
+
+impl Redis {
+    /// Opens the space that a URL names, and makes it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is wrong, or the server cannot be reached or is not fit.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, Options::default()).await
+    }
+
+    /// As [`Redis::open`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::open`].
+    pub async fn open_with(url: &str, options: Options) -> Result<Self, OpenError> {
+        let opening = Opening {
+            url: url.parse()?,
+            options,
+            library: Library::Server,
+            clock: Clock::machine(),
+            by_hand: None,
+        };
+        opening.open().await
+    }
+
+    /// Has the node beat, and waits for that.
+    fn beat_within(&self, limit: Duration) {
+        let (beats, (done, wait)) = (self.beats.clone(), mpsc::channel());
+        drop(self.locks.beats.spawn(async move {
+            beats.beat().await;
+            done.send(())
+        }));
+        let _is_done = wait.recv_timeout(limit);
+    }
+
+    /// A space whose time is in the hands of a test.
+    #[cfg(test)]
+    pub(crate) async fn by_hand(
+        url: &str,
+        limits: Limits,
+        clock: &crate::clock::ManualClock,
+    ) -> Result<Self, OpenError> {
+        // What has passed in the store: it follows the test's clock.
+        let passed = crate::clock::ManualClock::new(clock.now());
+        let opening = Opening {
+            url: url.parse()?,
+            options: Options {
+                limits,
+                // Beats come with the time: there is none between two moments.
+                lease: Duration::from_secs(1 << 32),
+                ..Options::default()
+            },
+            library: Library::ByHand,
+            clock: passed.clone().into(),
+            by_hand: Some(passed.clone().into()),
+        };
+        let store = opening.open().await?;
+        store.follow(clock, passed);
+        Ok(store)
+    }
+
+    /// Has the store's time follow a clock that is moved by hand.
+    #[cfg(test)]
+    fn follow(&self, clock: &crate::clock::ManualClock, passed: crate::clock::ManualClock) {
+        let beats = Arc::downgrade(&self.beats);
+        let (now, handle) = (clock.clone(), self.calling.handle().clone());
+        clock.listen(move || {
+            let Some(beats) = Weak::upgrade(&beats) else {
+                return;
+            };
+            let (now, passed) = (now.now(), passed.clone());
+            let (done, wait) = mpsc::channel();
+            handle.spawn(async move {
+                // The store is told whom it had to hear of before.
+                beats.beat().await;
+                passed.advance(now.since(passed.now()));
+                beats.beat().await;
+                // What has run out ends in several calls, if it is much.
+                beats.beat().await;
+                let _is_awaited = done.send(());
+            });
+            // A store that is closed lets no time pass.
+            let _is_done = wait.recv();
+        });
+    }
+}
+
+impl Opening {
+    async fn open(self) -> Result<Redis, OpenError> {
+        let Self { url, options, .. } = &self;
+        let is_by_hand = self.by_hand.is_some();
+        let client = Client::open(url.server.clone()).map_err(OpenError::Server)?;
+        let (calling, beating) = (
+            Thread::start("lockport-redis")?,
+            Thread::start("lockport-beats")?,
+        );
+        let space = Space::new(
+            &url.space,
+            self.library,
+            &options.limits,
+            self.by_hand.clone(),
+        );
+        let (space, heard) = (Arc::new(space), Arc::new(Heard::new(self.clock.clone())));
+        let ears = Arc::new(OnceLock::<Weak<Ears>>::new());
+        let pushed = pushed_to(ears.clone());
+        let connect = |thread: &Thread, patience, pushed| {
+            let (space, heard) = (space.clone(), heard.clone());
+            let (client, runtime) = (client.clone(), thread.handle().clone());
+            async move { Link::open(&runtime, client, space, heard, patience, pushed).await }
+        };
+        let patience = options.patience.min(options.lease / ANSWERS_PER_LEASE);
+        // Handed-in times have to arrive in order: on one connection.
+        let (link, beats_link) = if is_by_hand {
+            let link = connect(&calling, options.patience, pushed).await?;
+            (link.clone(), link)
+        } else {
+            let ignored: Pushed = Arc::new(|_| {});
+            let link = connect(&calling, options.patience, ignored).await?;
+            (link, connect(&beating, patience, pushed).await?)
+        };
+        let key = space.opened().map(|it| it.key.clone());
+        let node = Arc::new(Node::new(self.clock.clone(), options.lease));
+        let errands = Errands::new(link.clone(), node.clone());
+        let heard_by = Arc::new(Ears {
+            space,
+            node: node.clone(),
+            inbox: Inbox::new(node.id()),
+            asking: Asking::new(link.clone(), node.clone(), errands.clone()),
+            sessions: Sessions::new(link.clone(), node.clone(), errands.clone()),
+            events: Arc::new(Events::new(Ring::new(options.limits))),
+        });
+        drop(ears.set(Arc::downgrade(&heard_by)));
+        let beats = Beats::new(beats_link.clone(), heard.clone(), heard_by.clone());
+        let first = beats.clone();
+        drop(beats_link.spawn(async move { first.beat().await }).await);
+        if !is_by_hand {
+            drop(beats_link.spawn(beats.clone().run()));
+        }
+        Ok(Redis {
+            key: key.ok_or(OpenError::Malformed)?,
+            events: heard_by.events.clone(),
+            locks: Locks {
+                link,
+                beats: beats_link,
+                node,
+                heard,
+                errands,
+                ears: heard_by,
+                lists: Lists::new(),
+            },
+            beats,
+            _beating: beating,
+            calling,
+            url: self.url,
+        })
+    }
+}
+
+impl Store for Redis {
+    fn summary(&self) -> String {
+        self.url.to_string()
+    }
+
+    fn key(&self) -> &SpaceKey {
+        &self.key
+    }
+
+    lock_operations!(self => self.locks);
+
+    fn get(
+        &self,
+        collection: Collection,
+        key: Key,
+    ) -> Answer<'_, Result<Option<Versioned>, StoreError>> {
+        Box::pin(async move { state::get(&self.locks.link, &collection, &key).await })
+    }
+
+    fn list(&self, collection: Collection, query: Query) -> Answer<'_, Result<Page, StoreError>> {
+        let Locks { link, node, .. } = &self.locks;
+        Box::pin(async move { state::list(link, node, &collection, &query).await })
+    }
+
+    fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>> {
+        let Locks {
+            link, node, ears, ..
+        } = &self.locks;
+        let transactions = &ears.asking.transactions;
+        Box::pin(async move { state::commit(link, node, transactions, &commit).await })
+    }
+
+    fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
+        let Locks { link, node, .. } = &self.locks;
+        Box::pin(async move { state::resolve(link, node, id).await })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if self.events.are_watched() {
+            // Whoever watches is told the rest, if the server answers.
+            self.beat_within(CLOSING_MAX);
+        }
+        self.events.close();
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lease: LEASE_DEFAULT,
+            patience: PATIENCE_DEFAULT,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl From<Refusal> for OpenError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unfit(unfit) => Self::Unfit(unfit),
+            Refusal::Server(error) => Self::Server(error),
+            Refusal::Malformed => Self::Malformed,
+        }
+    }
+}
+
+/// What is published goes to whoever is there by then.
+fn pushed_to(ears: Arc<OnceLock<Weak<Ears>>>) -> Pushed {
+    Arc::new(move |push: PushInfo| {
+        if let Some(ears) = ears.get().and_then(Weak::upgrade) {
+            ears.hear(&push);
+        }
+    })
+}

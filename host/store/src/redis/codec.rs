@@ -1,0 +1,123 @@
+//! What goes to the [library](super::library) and what comes from it, as
+//! MessagePack.
+//!
+//! Times and durations are whole microseconds. Absent is `false`, as Lua has no
+//! lists with holes. Texts may be any bytes.
+
+mod answers;
+mod arguments;
+
+pub(crate) use answers::{Beaten, Claimed, Listed, Malformed, Message, News, Reply, event};
+pub(crate) use arguments::Arguments;
+
+use crate::core::{Limits, STEPS};
+use crate::store::Mode;
+use rmp::encode::{ValueWriteError, write_array_len, write_bool, write_sint, write_str_len};
+use std::num::NonZeroU32;
+
+/// How the library counts modes: permits by their number.
+const EXCLUSIVE: i64 = 0;
+const SHARED: i64 = -1;
+
+/// What is sent. The library's reader knows no type for bytes, so they go as
+/// text.
+#[derive(Clone, Debug, PartialEq)]
+enum Value {
+    Bytes(Vec<u8>),
+    Number(i64),
+    Truth(bool),
+    List(Vec<Value>),
+}
+
+/// The limits that the library keeps, as each call brings them.
+pub(crate) fn limits(limits: &Limits) -> Vec<u8> {
+    limits_and_steps(limits, STEPS)
+}
+
+/// As [`limits`], with how many steps a search for deadlocks makes at once.
+pub(crate) fn limits_and_steps(limits: &Limits, steps: usize) -> Vec<u8> {
+    let values = [
+        limits.holders_per_lock,
+        limits.waiters_per_lock,
+        limits.locks_per_principal,
+        limits.waiters_per_principal,
+        limits.sessions_per_principal,
+        limits.grants_per_session,
+        limits.cancels_per_principal,
+        limits.ended,
+        limits.records,
+        steps,
+    ];
+    Value::List(values.map(Value::from).into()).packed()
+}
+
+fn of_mode(mode: Mode) -> Value {
+    Value::Number(match mode {
+        Mode::Exclusive => EXCLUSIVE,
+        Mode::Shared => SHARED,
+        Mode::Permits(number) => number.get().into(),
+    })
+}
+
+fn to_mode(number: i64) -> Option<Mode> {
+    match number {
+        EXCLUSIVE => Some(Mode::Exclusive),
+        SHARED => Some(Mode::Shared),
+        number => {
+            let number = u32::try_from(number).ok().and_then(NonZeroU32::new)?;
+            Some(Mode::Permits(number))
+        }
+    }
+}
+
+impl Value {
+    fn packed(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes)
+            .expect("memory takes all that is written to it");
+        bytes
+    }
+
+    fn write(&self, to: &mut Vec<u8>) -> Result<(), ValueWriteError> {
+        match self {
+            Self::Bytes(bytes) => {
+                write_str_len(to, length(bytes.len()))?;
+                to.extend(bytes);
+            }
+            Self::Number(number) => drop(write_sint(to, *number)?),
+            Self::Truth(truth) => {
+                write_bool(to, *truth).map_err(ValueWriteError::InvalidDataWrite)?
+            }
+            Self::List(values) => {
+                write_array_len(to, length(values.len()))?;
+                for value in values {
+                    value.write(to)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::from(number as u64)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Truth(truth)
+    }
+}
+
+/// What is longer than a length can say is longer than all that is sent.
+fn length(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,648 @@
+//! What the functions of the library answer, and what they send to nodes.
+
+use super::to_mode;
+use crate::core::{Acquired, AttachedSession};
+use crate::id::{GrantId, SessionId, TransactionId};
+use crate::name::{InvalidName, LockName};
+use crate::store::{
+    AcquireError, Attachment, Cancelled, CommitError, Committed, Cycle, EventKind, Field, Grant,
+    Granted, Holder, Invalid, Link, Lock, LockEvent, LockHolder, LockWaiter, LostGrant, Party,
+    Principal, ReleaseError, Released, RenewError, Resolved, SessionError, Taken, Token,
+};
+use crate::time::Time;
+use bytes::Bytes;
+use rmpv::Value;
+use std::time::Duration;
+
+/// An answer that no library of ours gives.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer is not understood: {0}")]
+pub(crate) struct Malformed(String);
+
+type Result<T> = std::result::Result<T, Malformed>;
+
+/// What every function answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    /// The time of the store.
+    pub(crate) now: Time,
+    /// Grants that are held, requests that wait, sessions that are open.
+    pub(crate) held: u64,
+    pub(crate) waiting: u64,
+    pub(crate) sessions: u64,
+    /// What is to be counted: codes (see `tell.lua`), each with a value.
+    pub(crate) tally: Vec<(u64, u64)>,
+    word: String,
+    fields: Fields,
+}
+
+/// What a node is told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Message {
+    /// The number of the message.
+    pub(crate) number: u64,
+    pub(crate) what: News,
+}
+
+/// See [`Message`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum News {
+    /// A wait ended well. It is to be claimed, unless nothing was acquired.
+    Granted(GrantId, Granted),
+    /// A wait ended otherwise.
+    Refused(GrantId, AcquireError),
+    /// A grant of a session was taken away.
+    Lost(SessionId, LostGrant),
+    /// The session has ended, or is attached elsewhere.
+    Unattached(SessionId, Attachment),
+}
+
+/// What became of a grant that is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It is held, so long unless renewed.
+    Held(Option<Duration>),
+    /// It was taken back, or has ended.
+    Lost,
+}
+
+/// What a node's beat is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beaten {
+    /// It lives on, and was sent messages up to this one.
+    Lives(u64),
+    /// Its lease had run out.
+    Gone,
+}
+
+/// A page of keys and values as the store has them.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) more: bool,
+    pub(crate) change: u64,
+    /// A key and its value, the version in front.
+    pub(crate) entries: Vec<(Vec<u8>, Bytes)>,
+}
+
+/// The parts of an answer that are still to be read.
+#[derive(Clone, Debug)]
+struct Fields(std::vec::IntoIter<Value>);
+
+// === impl Reply ===
+
+impl Reply {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
+        let mut fields = Fields::of(parse(bytes)?)?;
+        let now = fields.time()?;
+        let (held, waiting, sessions) = (fields.number()?, fields.number()?, fields.number()?);
+        let mut flat = fields.list()?;
+        let mut tally = Vec::new();
+        while !flat.is_empty() {
+            tally.push((flat.number()?, flat.number()?));
+        }
+        let mut fields = fields.list()?;
+        Ok(Self {
+            now,
+            held,
+            waiting,
+            sessions,
+            tally,
+            word: fields.text()?,
+            fields,
+        })
+    }
+
+    /// Whether nothing was done because the node's lease had run out.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.word == "gone"
+    }
+
+    /// To `acquire`; and whether what was granted was not granted before.
+    pub(crate) fn acquired(mut self) -> Result<(Acquired, bool)> {
+        let it = &mut self.fields;
+        let refused = match self.word.as_str() {
+            "granted" => {
+                let (since, remaining, waited) = (it.time()?, it.remaining()?, it.duration()?);
+                let granted = it.granted(since, remaining, waited)?;
+                return Ok((Acquired::Granted(granted), it.truth()?));
+            }
+            "waiting" => return Ok((Acquired::Waiting, false)),
+            "held" => AcquireError::Held(it.name()?),
+            "lost" => AcquireError::Lost,
+            "no-session" => AcquireError::NoSession,
+            "not-holder" => AcquireError::NotHolder,
+            "invalid" => AcquireError::Invalid(it.invalid()?),
+            "quota" => AcquireError::Quota(it.text()?),
+            "deadlock" => AcquireError::Deadlock(it.cycle()?),
+            "cancelled" => AcquireError::Cancelled,
+            _ => return Err(self.unknown()),
+        };
+        Ok((Acquired::Refused(refused), false))
+    }
+
+    pub(crate) fn claimed(mut self) -> Result<Claimed> {
+        match self.word.as_str() {
+            "claimed" => Ok(Claimed::Held(self.fields.remaining()?)),
+            "lost" => Ok(Claimed::Lost),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    pub(crate) fn cancelled(mut self) -> Result<std::result::Result<Cancelled, ReleaseError>> {
+        Ok(match self.word.as_str() {
+            "granted" => Ok(Cancelled::Granted),
+            "cancelled" => Ok(Cancelled::Cancelled),
+            "not-holder" => Err(ReleaseError::NotHolder),
+            "quota" => Err(ReleaseError::Quota(self.fields.text()?)),
+            _ => return Err(self.unknown()),
+        })
+    }
+
+    pub(crate) fn renewed(mut self) -> Result<std::result::Result<Grant, RenewError>> {
+        let it = &mut self.fields;
+        Ok(match self.word.as_str() {
+            "renewed" => Ok(Grant {
+                names: it.names()?,
+                mode: it.mode()?,
+                token: it.number()?,
+                since: it.time()?,
+                remaining: it.remaining()?,
+                party: it.party()?,
+            }),
+            "lost" => Err(RenewError::Lost),
+            "not-holder" => Err(RenewError::NotHolder),
+            _ => return Err(self.unknown()),
+        })
+    }
+
+    pub(crate) fn released(self) -> Result<std::result::Result<Released, ReleaseError>> {
+        Ok(match self.word.as_str() {
+            "released" => Ok(Released::Released),
+            "already" => Ok(Released::Already),
+            "not-holder" => Err(ReleaseError::NotHolder),
+            _ => return Err(self.unknown()),
+        })
+    }
+
+    /// To `force_release`; `None` if somebody holds it who was not named.
+    pub(crate) fn taken(mut self) -> Result<Option<Vec<Taken>>> {
+        match self.word.as_str() {
+            "others" => return Ok(None),
+            "taken" => {}
+            _ => return Err(self.unknown()),
+        }
+        let taken = self.fields.list()?.each(|it| {
+            Ok(Taken {
+                names: it.names()?,
+                token: it.number()?,
+                party: it.party()?,
+            })
+        });
+        taken.map(Some)
+    }
+
+    /// To `open_session`, `beat` and `close_session`.
+    pub(crate) fn session(mut self) -> Result<std::result::Result<(), SessionError>> {
+        Ok(match self.word.as_str() {
+            "opened" | "beaten" | "closed" => Ok(()),
+            _ => Err(self.session_error()?),
+        })
+    }
+
+    /// To `attach`: the session, and the tokens of the grants it holds.
+    pub(crate) fn attached(
+        mut self,
+    ) -> Result<std::result::Result<(AttachedSession, Vec<Token>), SessionError>> {
+        if self.word != "attached" {
+            return Ok(Err(self.session_error()?));
+        }
+        let it = &mut self.fields;
+        let attachment = Attachment(it.number()?);
+        let (ttl, grace) = (it.duration()?, it.duration()?);
+        it.party()?;
+        let mut tokens = it.list()?;
+        let mut held = Vec::new();
+        while !tokens.is_empty() {
+            held.push(tokens.number()?);
+        }
+        let attached = AttachedSession {
+            attachment,
+            ttl,
+            grace,
+        };
+        Ok(Ok((attached, held)))
+    }
+
+    pub(crate) fn committed(mut self) -> Result<std::result::Result<Committed, CommitError>> {
+        let it = &mut self.fields;
+        Ok(match self.word.as_str() {
+            "committed" => Ok(Committed {
+                number: it.number()?,
+            }),
+            "aborted" => Err(CommitError::Aborted),
+            "too-old" => Err(CommitError::TooOld),
+            "conflict" => Err(CommitError::Conflict {
+                collection: it.text()?,
+                key: it.text()?,
+            }),
+            "unguarded" => Err(CommitError::Unguarded { name: it.name()? }),
+            "fenced" => Err(CommitError::Fenced {
+                name: it.name()?,
+                current: it.number()?,
+            }),
+            _ => return Err(self.unknown()),
+        })
+    }
+
+    pub(crate) fn resolved(mut self) -> Result<Resolved> {
+        match self.word.as_str() {
+            "committed" => Ok(Resolved::Committed(Committed {
+                number: self.fields.number()?,
+            })),
+            "aborted" => Ok(Resolved::Aborted),
+            "forgotten" => Ok(Resolved::Forgotten),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    /// To `list`.
+    pub(crate) fn listed(mut self) -> Result<Listed> {
+        if self.word != "page" {
+            return Err(self.unknown());
+        }
+        let (more, change) = (self.fields.truth()?, self.fields.number()?);
+        let mut flat = self.fields.list()?;
+        let mut entries = Vec::new();
+        while !flat.is_empty() {
+            entries.push((flat.bytes()?, flat.bytes()?.into()));
+        }
+        Ok(Listed {
+            more,
+            change,
+            entries,
+        })
+    }
+
+    /// To `look`: the locks of these names, in their order.
+    pub(crate) fn locks<'a>(
+        mut self,
+        names: impl IntoIterator<Item = &'a LockName>,
+    ) -> Result<Vec<Lock>> {
+        if self.word != "locks" {
+            return Err(self.unknown());
+        }
+        let now = self.now;
+        let mut locks = self.fields.list()?;
+        let names = names.into_iter();
+        names
+            .map(|name| locks.list()?.lock(name.clone(), now))
+            .collect()
+    }
+
+    /// To `join`.
+    pub(crate) fn joined(self) -> Result<()> {
+        match self.word.as_str() {
+            "joined" => Ok(()),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    /// To `node_beat`.
+    pub(crate) fn node_beaten(mut self) -> Result<Beaten> {
+        match self.word.as_str() {
+            "beaten" => Ok(Beaten::Lives(self.fields.number()?)),
+            "gone" => Ok(Beaten::Gone),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    /// To `watch`: the number of the latest event.
+    pub(crate) fn watching(mut self) -> Result<u64> {
+        match self.word.as_str() {
+            "watching" => self.fields.number(),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    fn session_error(&mut self) -> Result<SessionError> {
+        Ok(match self.word.as_str() {
+            "lost" => SessionError::Lost,
+            "elsewhere" => SessionError::Elsewhere,
+            "not-holder" => SessionError::NotHolder,
+            "invalid" => SessionError::Invalid(self.fields.invalid()?),
+            "quota" => SessionError::Quota(self.fields.text()?),
+            _ => return Err(self.unknown()),
+        })
+    }
+
+    fn unknown(&self) -> Malformed {
+        Malformed(format!("`{}`", self.word))
+    }
+}
+
+// === impl Message ===
+
+impl Message {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
+        let mut it = Fields::of(parse(bytes)?)?;
+        let number = it.number()?;
+        let word = it.text()?;
+        let what = match word.as_str() {
+            "granted" => {
+                let id = it.grant()?;
+                let (since, remaining, waited) = (it.time()?, it.remaining()?, it.duration()?);
+                News::Granted(id, it.granted(since, remaining, waited)?)
+            }
+            "timed-out" => News::Refused(it.grant()?, AcquireError::TimedOut),
+            "cancelled" => News::Refused(it.grant()?, AcquireError::Cancelled),
+            "deadlock" => News::Refused(it.grant()?, AcquireError::Deadlock(it.cycle()?)),
+            "lost" => {
+                let session = it.session()?;
+                let (token, names) = (it.number()?, it.names()?);
+                News::Lost(session, LostGrant { token, names })
+            }
+            "unattached" => News::Unattached(it.session()?, Attachment(it.number()?)),
+            _ => return Err(Malformed(format!("`{word}`"))),
+        };
+        Ok(Self { number, what })
+    }
+}
+
+/// An event, as watchers are told of it.
+pub(crate) fn event(bytes: &[u8]) -> Result<LockEvent> {
+    let mut it = Fields::of(parse(bytes)?)?;
+    let (revision, time) = (it.number()?, it.time()?);
+    let word = it.text()?;
+    let kind = match word.as_str() {
+        "queued" => EventKind::Queued,
+        "granted" => EventKind::Granted,
+        "released" => EventKind::Released,
+        "expired" => EventKind::Expired,
+        "forced" => EventKind::Forced,
+        "left" => EventKind::Left,
+        _ => return Err(Malformed(format!("`{word}`"))),
+    };
+    Ok(LockEvent {
+        revision,
+        time,
+        kind,
+        names: it.names()?,
+        mode: it.mode()?,
+        token: it.number()?,
+        party: it.party()?,
+    })
+}
+
+// === impl Fields ===
+
+impl Fields {
+    fn of(value: Value) -> Result<Self> {
+        match value {
+            Value::Array(values) => Ok(Self(values.into_iter())),
+            // Lua has one thing for an empty list and an empty map.
+            Value::Map(entries) if entries.is_empty() => Ok(Self(Vec::new().into_iter())),
+            other => Err(Malformed(format!("{other} is no list"))),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.as_slice().is_empty()
+    }
+
+    fn next(&mut self) -> Result<Value> {
+        self.0
+            .next()
+            .ok_or_else(|| Malformed("it is too short".to_owned()))
+    }
+
+    fn list(&mut self) -> Result<Self> {
+        Self::of(self.next()?)
+    }
+
+    /// Every element, each of which is a list.
+    fn each<T>(mut self, mut read: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        while !self.is_empty() {
+            all.push(read(&mut self.list()?)?);
+        }
+        Ok(all)
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        let value = self.next()?;
+        // Lua knows no other numbers than floating ones.
+        let whole = value.as_u64().or_else(|| {
+            let float = value.as_f64().filter(|it| *it >= 0.0 && it.fract() == 0.0);
+            float.map(|it| it as u64)
+        });
+        whole.ok_or_else(|| Malformed(format!("{value} is no number")))
+    }
+
+    fn time(&mut self) -> Result<Time> {
+        self.number().map(Time::from_micros)
+    }
+
+    fn duration(&mut self) -> Result<Duration> {
+        self.number().map(Duration::from_micros)
+    }
+
+    /// A duration, or -1 for none.
+    fn remaining(&mut self) -> Result<Option<Duration>> {
+        let is_none = self.0.as_slice().first().and_then(Value::as_i64) == Some(-1);
+        if is_none {
+            self.next().map(|_| None)
+        } else {
+            self.duration().map(Some)
+        }
+    }
+
+    fn truth(&mut self) -> Result<bool> {
+        let value = self.next()?;
+        value
+            .as_bool()
+            .ok_or_else(|| Malformed(format!("{value} is neither true nor false")))
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>> {
+        match self.next()? {
+            Value::String(text) => Ok(text.into_bytes()),
+            Value::Binary(bytes) => Ok(bytes),
+            other => Err(Malformed(format!("{other} is no text"))),
+        }
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let bytes = self.bytes()?;
+        String::from_utf8(bytes).map_err(|it| Malformed(it.to_string()))
+    }
+
+    /// A text, or false.
+    fn text_or_false(&mut self) -> Result<Option<String>> {
+        if self.0.as_slice().first() == Some(&Value::Boolean(false)) {
+            return self.next().map(|_| None);
+        }
+        self.text().map(Some)
+    }
+
+    fn name(&mut self) -> Result<LockName> {
+        let text = self.text()?;
+        LockName::new(text).map_err(|it: InvalidName| Malformed(it.to_string()))
+    }
+
+    fn names(&mut self) -> Result<Vec<LockName>> {
+        let mut names = self.list()?;
+        let mut all = Vec::new();
+        while !names.is_empty() {
+            all.push(names.name()?);
+        }
+        Ok(all)
+    }
+
+    fn identity(&mut self) -> Result<u128> {
+        let bytes = self.bytes()?;
+        let bytes = <[u8; 16]>::try_from(bytes.as_slice());
+        let bytes = bytes.map_err(|_| Malformed("an identity has 16 bytes".to_owned()))?;
+        Ok(u128::from_be_bytes(bytes))
+    }
+
+    fn grant(&mut self) -> Result<GrantId> {
+        self.identity().map(GrantId::from_u128)
+    }
+
+    fn session(&mut self) -> Result<SessionId> {
+        self.identity().map(SessionId::from_u128)
+    }
+
+    fn mode(&mut self) -> Result<crate::store::Mode> {
+        let value = self.next()?;
+        let mode = value.as_i64().and_then(to_mode);
+        mode.ok_or_else(|| Malformed(format!("{value} is no mode")))
+    }
+
+    fn party(&mut self) -> Result<Party> {
+        Ok(Party {
+            principal: Principal::new(&self.text()?),
+            owner: self.text_or_false()?.map(Into::into),
+            label: self.text()?.into(),
+        })
+    }
+
+    fn granted(
+        &mut self,
+        since: Time,
+        remaining: Option<Duration>,
+        waited: Duration,
+    ) -> Result<Granted> {
+        let mut flat = self.list()?;
+        let (mut tokens, mut acquired) = (Vec::new(), Vec::new());
+        while !flat.is_empty() {
+            let (name, token) = (flat.name()?, flat.number()?);
+            if flat.number()? == 1 {
+                acquired.push(name.clone());
+            }
+            tokens.push((name, token));
+        }
+        Ok(Granted {
+            tokens,
+            acquired,
+            since,
+            remaining,
+            waited,
+        })
+    }
+
+    fn cycle(&mut self) -> Result<Cycle> {
+        let links = self.list()?.each(|it| {
+            Ok(Link {
+                waiter: it.text()?.into(),
+                name: it.name()?,
+            })
+        });
+        links.map(Cycle)
+    }
+
+    fn invalid(&mut self) -> Result<Invalid> {
+        let field = match self.text()?.as_str() {
+            "mode" => Field::Mode,
+            "permits" => Field::Permits,
+            "request-id" => Field::RequestId,
+            "session" => Field::Session,
+            other => return Err(Malformed(format!("`{other}` is no field"))),
+        };
+        let why = self.text()?;
+        Ok(Invalid { field, why })
+    }
+
+    fn life(&mut self) -> Result<Holder> {
+        let bytes = self.bytes()?;
+        let identity = |it: &[u8]| <[u8; 16]>::try_from(it).ok().map(u128::from_be_bytes);
+        let holder = match bytes.split_first() {
+            None => Some(Holder::Caller),
+            Some((b's', rest)) => {
+                identity(rest).map(|it| Holder::Session(SessionId::from_u128(it)))
+            }
+            Some((b't', rest)) => rest
+                .get(16..)
+                .and_then(identity)
+                .map(|it| Holder::Transaction(TransactionId::from_u128(it))),
+            Some(_) => None,
+        };
+        holder.ok_or_else(|| Malformed("nothing can hang on this".to_owned()))
+    }
+
+    fn lock(&mut self, name: LockName, now: Time) -> Result<Lock> {
+        let is_idle = self.0.as_slice().first() == Some(&Value::Boolean(false));
+        let mode = if is_idle {
+            self.next().map(|_| None)
+        } else {
+            self.mode().map(Some)
+        };
+        let mode = mode?;
+        let holders = self.list()?.each(|it| it.holder(now))?;
+        let holding = self.count()?;
+        let waiters = self.list()?.each(|it| it.waiter(now))?;
+        let waiting = self.count()?;
+        Ok(Lock {
+            name,
+            mode,
+            holders,
+            holding,
+            waiters,
+            waiting,
+        })
+    }
+
+    fn holder(&mut self, now: Time) -> Result<LockHolder> {
+        let (grant, token) = (self.grant()?, self.number()?);
+        let (party, holder) = (self.party()?, self.life()?);
+        let since = self.time()?;
+        Ok(LockHolder {
+            grant,
+            token,
+            party,
+            holder,
+            since,
+            remaining: self.remaining()?,
+            held_for: now.since(since),
+        })
+    }
+
+    fn waiter(&mut self, now: Time) -> Result<LockWaiter> {
+        Ok(LockWaiter {
+            party: self.party()?,
+            mode: self.mode()?,
+            waited: now.since(self.time()?),
+            remaining: self.time()?.since(now),
+        })
+    }
+
+    fn count(&mut self) -> Result<usize> {
+        let number = self.number()?;
+        usize::try_from(number).map_err(|it| Malformed(it.to_string()))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value> {
+    let mut rest = bytes;
+    rmpv::decode::read_value(&mut rest).map_err(|it| Malformed(it.to_string()))
+}

@@ -1,0 +1,318 @@
+//! What the functions of the library are asked.
+
+use super::{Value, of_mode};
+use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
+use crate::name::{Collection, LockName};
+use crate::store::{
+    Acquire, Attachment, Commit, Holder, OpenSession, Party, Principal, Token, Write,
+};
+use crate::time::Time;
+use std::time::Duration;
+
+/// A function of the library, and what it needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Arguments {
+    pub(crate) function: Function,
+    values: Vec<Value>,
+}
+
+/// The functions of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Function {
+    Acquire,
+    Claim,
+    Cancel,
+    Abandon,
+    Renew,
+    Release,
+    ForceRelease,
+    End,
+    OpenSession,
+    Attach,
+    Beat,
+    Detach,
+    CloseSession,
+    Commit,
+    Resolve,
+    List,
+    Look,
+    Join,
+    NodeBeat,
+    Watch,
+}
+
+impl Function {
+    /// Its name within the library.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Acquire => "acquire",
+            Self::Claim => "claim",
+            Self::Cancel => "cancel",
+            Self::Abandon => "abandon",
+            Self::Renew => "renew",
+            Self::Release => "release",
+            Self::ForceRelease => "force_release",
+            Self::End => "end",
+            Self::OpenSession => "open_session",
+            Self::Attach => "attach",
+            Self::Beat => "beat",
+            Self::Detach => "detach",
+            Self::CloseSession => "close_session",
+            Self::Commit => "commit",
+            Self::Resolve => "resolve",
+            Self::List => "list",
+            Self::Look => "look",
+            Self::Join => "join",
+            Self::NodeBeat => "node_beat",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+impl Arguments {
+    /// What is sent: a list, packed.
+    pub(crate) fn packed(&self) -> Vec<u8> {
+        Value::List(self.values.clone()).packed()
+    }
+
+    fn new(function: Function, values: impl IntoIterator<Item = Value>) -> Self {
+        Self {
+            function,
+            values: values.into_iter().collect(),
+        }
+    }
+
+    /// A request that has been found to be allowed, its names without
+    /// repetitions.
+    pub(crate) fn acquire(request: &Acquire, names: &[LockName], node: NodeId) -> Self {
+        let life = match request.holder {
+            Holder::Transaction(transaction) => life(node, transaction),
+            Holder::Session(session) => prefixed(b's', &session.to_u128().to_be_bytes()),
+            Holder::Caller => text(""),
+        };
+        let Party {
+            principal,
+            owner,
+            label,
+        } = &request.party;
+        let values = [
+            grant(request.id),
+            request.repeatable.into(),
+            list(names.iter().map(|it| text(it.as_str()))),
+            of_mode(request.mode),
+            life,
+            or_false(request.lease.map(micros)),
+            micros(request.wait),
+            text(principal.as_str()),
+            or_false(owner.as_deref().map(text)),
+            text(label),
+        ];
+        Self::new(Function::Acquire, values)
+    }
+
+    /// The grant that was handed over with this token has arrived.
+    pub(crate) fn claim(id: GrantId, token: Token) -> Self {
+        Self::new(Function::Claim, [grant(id), token.into()])
+    }
+
+    pub(crate) fn cancel(id: GrantId, principal: &Principal) -> Self {
+        let values = [grant(id), text(principal.as_str())];
+        Self::new(Function::Cancel, values)
+    }
+
+    pub(crate) fn abandon(id: GrantId) -> Self {
+        Self::new(Function::Abandon, [grant(id)])
+    }
+
+    pub(crate) fn renew(id: GrantId, principal: &Principal, lease: Option<Duration>) -> Self {
+        let lease = or_false(lease.map(micros));
+        let values = [grant(id), text(principal.as_str()), lease];
+        Self::new(Function::Renew, values)
+    }
+
+    pub(crate) fn release(id: GrantId, principal: &Principal) -> Self {
+        let values = [grant(id), text(principal.as_str())];
+        Self::new(Function::Release, values)
+    }
+
+    /// Takes whoever holds the lock, or only grants with one of these tokens.
+    pub(crate) fn force_release(name: &LockName, tokens: Option<&[Token]>) -> Self {
+        let tokens = tokens.map(|it| list(it.iter().map(|it| (*it).into())));
+        let values = [text(name.as_str()), or_false(tokens)];
+        Self::new(Function::ForceRelease, values)
+    }
+
+    pub(crate) fn end(node: NodeId, transaction: TransactionId) -> Self {
+        Self::new(Function::End, [life(node, transaction)])
+    }
+
+    pub(crate) fn open_session(request: &OpenSession) -> Self {
+        let Party {
+            principal,
+            owner,
+            label,
+        } = &request.party;
+        let values = [
+            session(request.id),
+            micros(request.ttl),
+            micros(request.grace),
+            text(principal.as_str()),
+            or_false(owner.as_deref().map(text)),
+            text(label),
+        ];
+        Self::new(Function::OpenSession, values)
+    }
+
+    pub(crate) fn attach(id: SessionId, principal: &Principal) -> Self {
+        let values = [session(id), text(principal.as_str())];
+        Self::new(Function::Attach, values)
+    }
+
+    pub(crate) fn beat(id: SessionId, attachment: Attachment) -> Self {
+        Self::new(Function::Beat, [session(id), attachment.0.into()])
+    }
+
+    pub(crate) fn detach(id: SessionId, attachment: Attachment) -> Self {
+        Self::new(Function::Detach, [session(id), attachment.0.into()])
+    }
+
+    pub(crate) fn close_session(id: SessionId, principal: &Principal) -> Self {
+        let values = [session(id), text(principal.as_str())];
+        Self::new(Function::CloseSession, values)
+    }
+
+    pub(crate) fn commit(commit: &Commit, node: NodeId) -> Self {
+        let guards = commit.guards.iter().map(|it| {
+            let names = it.names.iter().map(|it| text(it.as_str()));
+            list([grant(it.grant), list(names)])
+        });
+        let reads = commit.reads.iter().map(|(collection, key, version)| {
+            list([
+                text(collection.name()),
+                text(key.as_str()),
+                (*version).into(),
+            ])
+        });
+        let ranges = commit.ranges.iter();
+        let ranges =
+            ranges.map(|(collection, change)| list([text(collection.name()), (*change).into()]));
+        let [minted, random] = commit_id(commit.id);
+        let values = [
+            minted,
+            random,
+            life(node, commit.transaction),
+            list(guards),
+            list(reads),
+            list(ranges),
+            list(commit.writes.iter().map(write)),
+        ];
+        Self::new(Function::Commit, values)
+    }
+
+    pub(crate) fn resolve(id: CommitId) -> Self {
+        Self::new(Function::Resolve, commit_id(id))
+    }
+
+    /// A page of the keys from `from` on, up to but without `to`.
+    pub(crate) fn list(
+        collection: &Collection,
+        from: &str,
+        to: Option<&str>,
+        is_descending: bool,
+        most: (usize, usize),
+    ) -> Self {
+        let (entries, bytes) = most;
+        let values = [
+            text(collection.name()),
+            text(from),
+            or_false(to.map(text)),
+            is_descending.into(),
+            entries.into(),
+            bytes.into(),
+        ];
+        Self::new(Function::List, values)
+    }
+
+    pub(crate) fn look<'a>(names: impl IntoIterator<Item = &'a LockName>) -> Self {
+        let names = names.into_iter().map(|it| text(it.as_str()));
+        Self::new(Function::Look, [list(names)])
+    }
+
+    pub(crate) fn join(lease: Duration) -> Self {
+        Self::new(Function::Join, [micros(lease)])
+    }
+
+    /// Renews the node's lease; it has the messages up to `acknowledged`, and
+    /// somebody watches there until `watched`.
+    pub(crate) fn node_beat(lease: Duration, acknowledged: u64, watched: Option<Time>) -> Self {
+        let values = [micros(lease), acknowledged.into(), moment(watched)];
+        Self::new(Function::NodeBeat, values)
+    }
+
+    /// Somebody watches until then.
+    pub(crate) fn watch(watched: Option<Time>) -> Self {
+        Self::new(Function::Watch, [moment(watched)])
+    }
+}
+
+fn write(write: &Write) -> Value {
+    list([
+        text(write.collection.name()),
+        text(write.key.as_str()),
+        or_false(write.value.as_ref().map(|it| bytes(it))),
+        or_false(write.guard.as_ref().map(|it| text(it.as_str()))),
+        write.absence_read.into(),
+    ])
+}
+
+fn commit_id(id: CommitId) -> [Value; 2] {
+    let random = bytes(&id.random.to_be_bytes());
+    [id.minted.as_micros().into(), random]
+}
+
+/// What the grants of a transaction hang on: its node and itself.
+fn life(node: NodeId, transaction: TransactionId) -> Value {
+    let mut life = node.to_u128().to_be_bytes().to_vec();
+    life.extend(transaction.to_u128().to_be_bytes());
+    prefixed(b't', &life)
+}
+
+fn prefixed(kind: u8, rest: &[u8]) -> Value {
+    let mut value = vec![kind];
+    value.extend(rest);
+    Value::Bytes(value)
+}
+
+fn grant(id: GrantId) -> Value {
+    bytes(&id.to_u128().to_be_bytes())
+}
+
+fn session(id: SessionId) -> Value {
+    bytes(&id.to_u128().to_be_bytes())
+}
+
+fn micros(duration: Duration) -> Value {
+    u64::try_from(duration.as_micros())
+        .unwrap_or(u64::MAX)
+        .into()
+}
+
+fn moment(time: Option<Time>) -> Value {
+    time.map_or(Value::Number(-1), |it| it.as_micros().into())
+}
+
+fn text(text: &str) -> Value {
+    bytes(text.as_bytes())
+}
+
+fn bytes(bytes: &[u8]) -> Value {
+    Value::Bytes(bytes.to_vec())
+}
+
+fn list(values: impl IntoIterator<Item = Value>) -> Value {
+    Value::List(values.into_iter().collect())
+}
+
+fn or_false(value: Option<Value>) -> Value {
+    value.unwrap_or(Value::Truth(false))
+}

@@ -1,0 +1,65 @@
+//! What has to be done and nobody waits for.
+//!
+//! Each is done once or several times, and it is all the same: so it is sent
+//! again until the server has answered. There are so many at most; beyond that
+//! the node gives up its life, and all that hung on it ends by itself.
+
+use super::codec::Arguments;
+use super::link::{CallError, Link};
+use super::node::Node;
+use crate::id::NodeId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How many may be under way.
+const ERRANDS_MAX: usize = 100_000;
+
+/// How long after one was not answered it is sent again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Errands {
+    link: Link,
+    node: Arc<Node>,
+    under_way: AtomicUsize,
+}
+
+impl Errands {
+    pub(super) fn new(link: Link, node: Arc<Node>) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            node,
+            under_way: AtomicUsize::new(0),
+        })
+    }
+
+    /// Calls a function that can be called again and again, until it is
+    /// answered or the node that it is done for is over.
+    pub(super) fn run(self: &Arc<Self>, node: NodeId, arguments: Arguments) {
+        if self.under_way.fetch_add(1, Ordering::Relaxed) >= ERRANDS_MAX {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+            tracing::error!("too much is left undone: the node begins anew");
+            return self.node.is_gone(self.node.id());
+        }
+        let errands = self.clone();
+        let errand = async move {
+            while let Err(CallError::NotSent | CallError::Unanswered(_)) =
+                errands.link.call_here(node, &arguments).await
+            {
+                if errands.node.id() != node {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            errands.under_way.fetch_sub(1, Ordering::Relaxed);
+        };
+        drop(self.link.spawn(errand));
+    }
+
+    /// Calls a function once.
+    pub(super) fn try_once(&self, node: NodeId, arguments: Arguments) {
+        let link = self.link.clone();
+        let errand = async move { link.call_here(node, &arguments).await };
+        drop(self.link.spawn(errand));
+    }
+}

@@ -1,0 +1,61 @@
+-- What runs out, and when: a sorted set by time. At the same moment first the
+-- leases of nodes, then sessions, so that a lock that becomes free is never
+-- handed to somebody who is over; then leases; then waits, so that a lock that
+-- becomes free just in time is still handed over.
+--
+--   member: kind, order among its like, id
+
+local NODE, SESSION, LEASE, WAIT = '0', '1', '2', '3'
+
+function Deadlines.add(time, member)
+  call('ZADD', key('d'), time, member)
+  if time < S.next_due then
+    S.next_due = time
+  end
+end
+
+function Deadlines.remove(member)
+  call('ZREM', key('d'), member)
+end
+
+function Deadlines.of_request(request)
+  local kind = request.token > 0 and LEASE or WAIT
+  return kind .. sortable(request.arrival) .. request.id
+end
+
+-- Keeps a request from running out.
+function Deadlines.suspend(request)
+  if request.due then
+    Deadlines.remove(Deadlines.of_request(request))
+  end
+end
+
+-- Lets a request run out.
+function Deadlines.resume(request)
+  if request.due then
+    Deadlines.add(request.due, Deadlines.of_request(request))
+  end
+end
+
+-- Lets time pass: what has run out ends, in the order in which it did, and
+-- each end serves whom it unblocks before the next.
+function Deadlines.pass()
+  local left = OVERDUE_MAX
+  while S.next_due <= S.now do
+    local first = call('ZRANGE', key('d'), 0, 0, 'WITHSCORES')
+    S.next_due = tonumber(first[2]) or NEVER
+    if S.next_due > S.now or left == 0 then
+      return
+    end
+    left = left - 1
+    local member = first[1]
+    local kind, id = string.sub(member, 1, 1), string.sub(member, 8)
+    if kind == NODE then
+      Nodes.run_out(id)
+    elseif kind == SESSION then
+      Sessions.finish(Sessions.get(id), 'session-ran-out')
+    else
+      Ends.one(Requests.get(id), 'ran-out')
+    end
+  end
+end

@@ -1,0 +1,79 @@
+-- The functions of the library.
+--
+-- Each is called with the key `m` of its space and the arguments of `begin`; it
+-- lets time pass, does its own, and answers, packed: the time, how many grants
+-- are held, wait, and sessions are open, what is to be counted, and its answer.
+-- An answer is a list that begins with a word.
+
+local function register(name, flags, run)
+  redis.register_function({
+    function_name = LIBRARY .. '_' .. name,
+    callback = function(keys, args)
+      if not begin(keys, args) then
+        return redis.error_reply('RECOVERING the space is not as it was')
+      end
+      Deadlines.pass()
+      return finish_step(run(unpack(cmsgpack.unpack(args[3]), 1, 10)))
+    end,
+    flags = flags,
+  })
+end
+
+-- What gives back memory, or keeps what is held, is done without any to spare.
+local TAKES, GIVES = {}, { 'allow-oom' }
+
+register('acquire', TAKES, Acquire.acquire)
+register('claim', GIVES, Ends.claim_one)
+register('cancel', GIVES, Ends.cancel)
+register('abandon', GIVES, Ends.abandon)
+register('renew', GIVES, Ends.renew)
+register('release', GIVES, Ends.release)
+register('force_release', GIVES, Ends.force_release)
+register('end', GIVES, Ends.transaction)
+
+register('open_session', TAKES, Sessions.open)
+register('attach', GIVES, Sessions.attach)
+register('beat', GIVES, Sessions.beat)
+register('detach', GIVES, Sessions.detach_from)
+register('close_session', GIVES, Sessions.close)
+
+register('commit', TAKES, State.commit)
+register('resolve', GIVES, State.resolve)
+register('list', GIVES, State.list)
+register('look', GIVES, Look.at_all)
+
+-- A node comes, with a lease.
+register('join', TAKES, Nodes.join)
+
+-- A node lives on: its lease is renewed, what it has acknowledged is forgotten,
+-- and a search for deadlocks goes on. Somebody watches there until `watched`.
+register('node_beat', GIVES, function(lease, acknowledged, watched)
+  S.watched = math.max(S.watched, watched)
+  Deadlock.search_on()
+  return Nodes.beat(lease, acknowledged)
+end)
+
+-- Somebody begins to watch: answers the number of the latest event.
+register('watch', GIVES, function(watched)
+  S.watched = math.max(S.watched, watched)
+  return { 'watching', S.revision }
+end)
+
+-- Makes a space, unless it is there: its epoch, the key of its secrets, and the
+-- server it was made on. Answers those that hold.
+redis.register_function({
+  function_name = LIBRARY .. '_open',
+  callback = function(keys, args)
+    local meta, tag = keys[1], string.sub(keys[1], 1, -2)
+    local epoch, secret, server = args[1], args[2], args[3]
+    if redis.call('EXISTS', meta) == 0 then
+      local now = wall_clock(args)
+      redis.call('HSET', tag .. 'id', 'key', secret, 'server', server)
+      redis.call('SET', meta, struct.pack(META, epoch, now, now, 0, 0, now, 0, NEVER, -1, 0, 0, 0,
+        0, -1))
+    end
+    local id = redis.call('HMGET', tag .. 'id', 'key', 'server')
+    return { string.sub(redis.call('GET', meta), 1, 16), id[1], id[2] }
+  end,
+  flags = {},
+})

@@ -1,0 +1,146 @@
+-- Nodes: each has a lease, which its beats renew. When it has run out, the
+-- node's transactions have ended, nobody waits there any more, and the sessions
+-- attached there are detached.
+--
+--   n    node -> { until, how many messages it was sent }
+
+function Nodes.get(node)
+  local text = call('HGET', key('n'), node)
+  if text then
+    local record = cmsgpack.unpack(text)
+    return { due = record[1], number = record[2] }
+  end
+end
+
+local function set(node, record)
+  call('HSET', key('n'), node, cmsgpack.pack({ record.due, record.number }))
+end
+
+local function deadline(node)
+  return NODE .. sortable(0) .. node
+end
+
+-- Whether a node lives. Nothing may hang on one that does not.
+function Nodes.lives(node)
+  local record = Nodes.get(node)
+  return record ~= nil and record.due > S.now
+end
+
+-- The number of the next message to a node, if it lives.
+function Nodes.next_number(node)
+  local record = Nodes.get(node)
+  if not record then
+    return nil
+  end
+  record.number = record.number + 1
+  set(node, record)
+  return record.number
+end
+
+function Nodes.wait_begins(request)
+  for _, node in ipairs(request.nodes) do
+    call('ZADD', key('w:') .. node, request.arrival, request.id)
+  end
+end
+
+function Nodes.wait_ends(request)
+  for _, node in ipairs(request.nodes) do
+    call('ZREM', key('w:') .. node, request.id)
+  end
+end
+
+-- Somebody asks the same, perhaps at another node. Whether it is one.
+function Nodes.asks_too(request, node)
+  for _, other in ipairs(request.nodes) do
+    if other == node then
+      return false
+    end
+  end
+  table.insert(request.nodes, node)
+  Requests.changed(request)
+  return true
+end
+
+-- Nobody waits for an answer at a node any more. Whether nobody does anywhere.
+function Nodes.wait_leaves(request, node)
+  for at, other in ipairs(request.nodes) do
+    if other == node then
+      table.remove(request.nodes, at)
+      Requests.changed(request)
+    end
+  end
+  call('ZREM', key('w:') .. node, request.id)
+  return #request.nodes == 0
+end
+
+-- Begins a node's lease, or renews it; it never revives.
+function Nodes.beat(lease, acknowledged)
+  local record = Nodes.get(S.node)
+  if not record or record.due <= S.now then
+    return { 'gone' }
+  end
+  Deadlines.remove(deadline(S.node))
+  record.due = math.max(record.due, S.now + lease)
+  Deadlines.add(record.due, deadline(S.node))
+  set(S.node, record)
+  local kept = call('LLEN', key('i:') .. S.node)
+  local needless = kept - (record.number - acknowledged)
+  if needless > 0 then
+    call('LTRIM', key('i:') .. S.node, needless, -1)
+  end
+  return { 'beaten', record.number }
+end
+
+function Nodes.join(lease)
+  if Nodes.get(S.node) then
+    return { 'known' }
+  end
+  local due = S.now + lease
+  set(S.node, { due = due, number = 0 })
+  Deadlines.add(due, deadline(S.node))
+  return { 'joined' }
+end
+
+-- What a node still has, if anything: its transactions' requests, then the waits
+-- of others there, then its sessions. So many at most.
+local CHUNK = 64
+
+local function left_at(node)
+  local transactions = call('ZRANGE', key('t:') .. node, 0, CHUNK - 1)
+  for at, member in ipairs(transactions) do
+    transactions[at] = string.sub(member, -16)
+  end
+  return transactions, call('ZRANGE', key('w:') .. node, 0, CHUNK - 1),
+    call('SRANDMEMBER', key('a:') .. node, CHUNK)
+end
+
+-- A node's lease is over. What it has ends in steps: each call takes one.
+function Nodes.run_out(node)
+  local record = Nodes.get(node)
+  Deadlines.remove(deadline(node))
+  if not record then
+    return
+  end
+  local held, waits, sessions = left_at(node)
+  if #held + #waits + #sessions == 0 then
+    call('HDEL', key('n'), node)
+    call('DEL', key('i:') .. node)
+    return
+  end
+  local woken = Ends.nobody()
+  for _, id in ipairs(held) do
+    Ends.finish(Requests.get(id), 'session-ran-out', woken)
+  end
+  for _, id in ipairs(waits) do
+    local request = Requests.get(id)
+    if request and not Requests.is_held(request) and Nodes.wait_leaves(request, node) then
+      Ends.finish(request, 'abandoned', woken)
+    end
+  end
+  for _, id in ipairs(sessions) do
+    Sessions.detach(Sessions.get(id))
+  end
+  Ends.hand_over(woken)
+  -- The rest is next: it is overdue already, and so before all that will be.
+  Deadlines.add(record.due, deadline(node))
+end

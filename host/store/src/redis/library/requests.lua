@@ -1,0 +1,189 @@
+-- Requests for locks, which wait or hold, and what each principal has of them.
+--
+-- A request has:
+--
+--   id, arrival, asked     its identity, its place in every queue, and when
+--   mode                   EXCLUSIVE, SHARED, or the number of permits
+--   locks                  the names it holds or is queued for, as it named them
+--   views                  what else it named and its transaction had already:
+--                          { place, name, token } each
+--   lease                  the longest it was given, or false
+--   token, since           0 while it waits
+--   due                    when it runs out, or false
+--   principal, owner, label; owner is false if it names none
+--   life                   '' or 's' and its session's id, or 't', its node (16
+--                          bytes) and its transaction's id
+--   repeatable             whether its id was made from a request id
+--   nodes                  where it was asked, less those where everybody left
+--   provisional            whether no node has claimed it yet
+
+local EXCLUSIVE, SHARED = 0, -1
+
+local FIELDS = { 'arrival', 'asked', 'mode', 'locks', 'views', 'lease', 'token', 'since', 'due',
+  'principal', 'owner', 'label', 'life', 'repeatable', 'nodes', 'provisional' }
+
+function Requests.get(id)
+  local request = S.requests[id]
+  if request ~= nil then
+    return request
+  end
+  local text = call('HGET', key('r'), id)
+  request = false
+  if text then
+    request = { id = id }
+    for at, value in ipairs(cmsgpack.unpack(text)) do
+      request[FIELDS[at]] = value
+    end
+  end
+  S.requests[id] = request
+  return request
+end
+
+function Requests.changed(request)
+  request.is_changed = true
+end
+
+function Requests.flush()
+  for id, request in pairs(S.requests) do
+    if request and request.is_changed then
+      local record = {}
+      for at, field in ipairs(FIELDS) do
+        record[at] = request[field]
+      end
+      call('HSET', key('r'), id, cmsgpack.pack(record))
+    end
+  end
+end
+
+function Requests.is_held(request)
+  return request.token > 0
+end
+
+-- Whether a principal may do what the holder may.
+function Requests.is_of(request, principal)
+  return request.principal == principal or principal == 'node'
+end
+
+-- The kind of what it hangs on: '' for a caller outside.
+function Requests.life_kind(request)
+  return string.sub(request.life, 1, 1)
+end
+
+function Requests.is_of_transaction(request)
+  return Requests.life_kind(request) == 't'
+end
+
+-- How long its lease lasts; -1 without one.
+function Requests.remaining(request)
+  if Requests.is_held(request) and request.due then
+    return math.max(request.due - S.now, 0)
+  end
+  return -1
+end
+
+-- The name and token of each lock it asked for, in the order it named them, and
+-- whether it holds that itself: flat, three by three. `tokens` tells those that
+-- are not its own.
+function Requests.tokens(request, tokens)
+  local triples = {}
+  for place, name in ipairs(request.locks) do
+    local other = tokens and tokens[place]
+    triples[place] = { name, other or request.token, other and 0 or 1 }
+  end
+  for _, view in ipairs(request.views or {}) do
+    local place = math.min(view[1], #triples)
+    table.insert(triples, place + 1, { view[2], view[3], 0 })
+  end
+  local flat = {}
+  for _, triple in ipairs(triples) do
+    for _, value in ipairs(triple) do
+      flat[#flat + 1] = value
+    end
+  end
+  return flat
+end
+
+-- Takes in a request that holds its locks, or waits for them. Whoever calls has
+-- seen that it may.
+function Requests.insert(request)
+  S.arrival = S.arrival + 1
+  request.arrival = S.arrival
+  request.is_new = true
+  Requests.changed(request)
+  S.requests[request.id] = request
+  for _, group in ipairs(Groups.of(request)) do
+    Groups.join(group, request)
+  end
+  Requests.enter_stage(request)
+end
+
+-- Takes a request out, whatever it is doing. `woken` are those who may be able
+-- to go now.
+function Requests.remove(request, woken)
+  Requests.leave_stage(request, woken)
+  for _, group in ipairs(Groups.of(request)) do
+    Groups.leave(group, request)
+  end
+  if not request.is_new then
+    call('HDEL', key('r'), request.id)
+  end
+  S.requests[request.id] = false
+end
+
+-- Enters a request into what depends on its stage.
+function Requests.enter_stage(request)
+  local held = Requests.is_held(request)
+  local entangled = not held and Groups.is_entangled(request)
+  for _, name in ipairs(request.locks) do
+    local lock = Locks.find_or_add(name)
+    if held then
+      Locks.hold(lock, request)
+    else
+      Queues.enter(lock, request)
+      if entangled then
+        Queues.entangle(lock, request, true)
+      end
+    end
+  end
+  if not held then
+    Nodes.wait_begins(request)
+  end
+  Accounts.count(request, 1)
+  Deadlines.resume(request)
+end
+
+-- Strikes a request from what depends on its stage.
+function Requests.leave_stage(request, woken)
+  Deadlines.suspend(request)
+  Accounts.count(request, -1)
+  local held = Requests.is_held(request)
+  if not held then
+    Nodes.wait_ends(request)
+  end
+  for _, name in ipairs(request.locks) do
+    local lock = Locks.get(name)
+    if held then
+      Ends.let_go(lock, request, woken)
+    else
+      Ends.dequeue(lock, request, woken)
+    end
+  end
+end
+
+-- Accounts -----------------------------------------------------------------
+
+-- Counts what a request has for or against its principal. Those of
+-- transactions are not counted.
+function Accounts.count(request, sign)
+  if Requests.is_of_transaction(request) then
+    return
+  end
+  call('HINCRBY', key('pl'), request.principal, sign * #request.locks)
+  if not Requests.is_held(request) then
+    call('HINCRBY', key('pw'), request.principal, sign)
+  end
+end
+
+function Accounts.get(what, principal)
+  return tonumber(call('HGET', key(what), principal) or 0)
+end

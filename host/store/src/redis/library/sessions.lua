@@ -1,0 +1,175 @@
+-- Sessions: see the drawing in `store/sessions.rs`.
+--
+--   s    id -> { serial, ttl, grace, principal, owner, label, due, attachment, node }
+--
+-- `node` is where the connection is that it is attached to; false if it is
+-- detached.
+
+local SESSION_FIELDS = { 'serial', 'ttl', 'grace', 'principal', 'owner', 'label', 'due',
+  'attachment', 'node' }
+
+function Sessions.get(id)
+  local session = S.sessions[id]
+  if session ~= nil then
+    return session
+  end
+  local text = call('HGET', key('s'), id)
+  session = false
+  if text then
+    session = { id = id }
+    for at, value in ipairs(cmsgpack.unpack(text)) do
+      session[SESSION_FIELDS[at]] = value
+    end
+  end
+  S.sessions[id] = session
+  return session
+end
+
+function Sessions.flush()
+  for id, session in pairs(S.sessions) do
+    if session and session.is_changed then
+      local record = {}
+      for at, field in ipairs(SESSION_FIELDS) do
+        record[at] = session[field]
+      end
+      call('HSET', key('s'), id, cmsgpack.pack(record))
+    end
+  end
+end
+
+local function deadline(session)
+  return SESSION .. sortable(session.serial) .. session.id
+end
+
+-- Makes a session last for so long from now.
+local function keep(session, time)
+  Deadlines.remove(deadline(session))
+  session.due = S.now + time
+  session.is_changed = true
+  Deadlines.add(session.due, deadline(session))
+end
+
+local function is_of(session, principal)
+  return session.principal == principal or principal == 'node'
+end
+
+-- What may be done with a session: it, or why not.
+function Sessions.find(id, principal)
+  local session = Sessions.get(id)
+  if not session then
+    return nil, 'lost'
+  elseif not is_of(session, principal) then
+    return nil, 'not-holder'
+  end
+  return session
+end
+
+function Sessions.open(id, ttl, grace, principal, owner, label)
+  if Sessions.get(id) then
+    return { 'invalid', 'session', "the session's id is in use" }
+  end
+  local most = S.limits.sessions_per_principal
+  if Accounts.get('ps', principal) >= most then
+    Tell.count('over_quota')
+    return { 'quota', 'a principal has at most ' .. most .. ' sessions' }
+  end
+  call('HINCRBY', key('ps'), principal, 1)
+  S.open = S.open + 1
+  S.arrival = S.arrival + 1
+  local session = { id = id, serial = S.arrival, ttl = ttl, grace = grace, principal = principal,
+    owner = owner, label = label, due = 0, attachment = 0, node = false }
+  S.sessions[id] = session
+  keep(session, grace)
+  return { 'opened' }
+end
+
+-- Whoever it was attached to is told, and it is attached to nobody.
+local function unattach(session)
+  if session.node then
+    Tell.node(session.node, { 'unattached', session.id, session.attachment })
+    call('SREM', key('a:') .. session.node, session.id)
+    session.node = false
+    session.is_changed = true
+  end
+end
+
+function Sessions.attach(id, principal)
+  local session, why = Sessions.find(id, principal)
+  if not session then
+    return { why }
+  end
+  unattach(session)
+  session.attachment = session.attachment + 1
+  session.node = S.node
+  call('SADD', key('a:') .. S.node, id)
+  keep(session, session.ttl)
+  local tokens = {}
+  for _, member in ipairs(Groups.members(Groups.of_life('s' .. id))) do
+    local request = Requests.get(member)
+    if Requests.is_held(request) then
+      tokens[#tokens + 1] = request.token
+    end
+  end
+  return { 'attached', session.attachment, session.ttl, session.grace, session.principal,
+    session.owner, session.label, tokens }
+end
+
+function Sessions.beat(id, attachment)
+  local session = Sessions.get(id)
+  if not session then
+    return { 'lost' }
+  elseif not session.node or session.attachment ~= attachment then
+    return { 'elsewhere' }
+  end
+  keep(session, session.ttl)
+  return { 'beaten' }
+end
+
+-- The connection broke: the session lives for its grace.
+function Sessions.detach(session)
+  call('SREM', key('a:') .. session.node, session.id)
+  session.node = false
+  keep(session, session.grace)
+end
+
+function Sessions.detach_from(id, attachment)
+  local session = Sessions.get(id)
+  if session and session.node and session.attachment == attachment then
+    Sessions.detach(session)
+  end
+  return { 'detached' }
+end
+
+-- Ends a session and all its requests, before anybody is served.
+function Sessions.finish(session, how)
+  local woken = Ends.nobody()
+  for _, id in ipairs(Groups.members(Groups.of_life('s' .. session.id))) do
+    Ends.finish(Requests.get(id), how, woken)
+  end
+  Deadlines.remove(deadline(session))
+  unattach(session)
+  call('HINCRBY', key('ps'), session.principal, -1)
+  S.open = S.open - 1
+  call('HDEL', key('s'), session.id)
+  S.sessions[session.id] = false
+  Ends.hand_over(woken)
+end
+
+-- How long the session of a request lasts; -1 if it hangs on none.
+function Sessions.remaining_of(request)
+  if Requests.life_kind(request) ~= 's' then
+    return -1
+  end
+  local session = Sessions.get(string.sub(request.life, 2))
+  return math.max(session.due - S.now, 0)
+end
+
+function Sessions.close(id, principal)
+  local session, why = Sessions.find(id, principal)
+  if session then
+    Sessions.finish(session, 'closed')
+  elseif why == 'not-holder' then
+    return { why }
+  end
+  return { 'closed' }
+end

@@ -1,0 +1,48 @@
+-- What happened: counted, told to those who wait, told to those who watch.
+
+-- Codes of what is counted, and of those of whose durations a record is kept.
+local COUNTED = { granted = 1, contended = 2, refused = 3, timed_out = 4, cancelled = 5,
+  deadlocks = 6, over_quota = 7, released = 8, expired = 9, forced = 10, lost = 11, fenced = 12,
+  unguarded = 13, wait = 14, hold = 15 }
+
+-- Counts one, or a duration.
+function Tell.count(what, value)
+  S.tally[#S.tally + 1] = COUNTED[what]
+  S.tally[#S.tally + 1] = value or 1
+end
+
+-- Sends a message to a node: it gets a number, is published, and kept until the
+-- node says that it has it. So one that gets lost is missed at the next beat.
+function Tell.node(node, message)
+  local number = Nodes.next_number(node)
+  if not number then
+    return
+  end
+  table.insert(message, 1, number)
+  local text = cmsgpack.pack(message)
+  call('RPUSH', key('i:') .. node, text)
+  call('PUBLISH', key('i:') .. node, text)
+end
+
+-- Tells how a wait has ended, wherever somebody waits for it.
+function Tell.waiters(request, ...)
+  for _, node in ipairs(request.nodes) do
+    Tell.node(node, { ... })
+  end
+end
+
+-- What watchers are told of. Everything has its number, whether or not anybody
+-- watches.
+local EVENTS_KEPT = 16384
+
+function Tell.watchers(request, kind)
+  S.revision = S.revision + 1
+  if S.watched < S.now then
+    return
+  end
+  local event = cmsgpack.pack({ S.revision, S.now, kind, request.locks, request.mode,
+    request.token, request.principal, request.owner, request.label })
+  call('XADD', key('ev'), 'MAXLEN', '~', EVENTS_KEPT, string.format('%.0f-0', S.revision), 'e',
+    event)
+  call('PUBLISH', key('ev'), event)
+end

@@ -1,0 +1,433 @@
+//! A connection to a server, made again when it breaks.
+//!
+//! ```text
+//!                   the server is fit, the space is the same
+//!    Connecting ------------------------------------------------> Ready
+//!      |    ^                                                     |  |
+//!      |    |  an answer did not come, the server was closed      |  |
+//!      |    +-----------------------------------------------------+  |
+//!      |                                                             |
+//!      |  another server, or the space is gone or is another         |
+//!      +------------------------> Recovering <-----------------------+
+//! ```
+//!
+//! Calls go out in the order they are made, all on one connection, and nothing
+//! is sent twice: an answer that did not come leaves it unknown whether the call
+//! was done. The one exception is a function that the server does not have: then
+//! nothing was done, the library is loaded, and the call is made again.
+
+use super::codec::{Arguments, Malformed, Reply};
+use super::fitness::{About, Refusal};
+use super::heard::Heard;
+use super::space::{Epoch, Opened, Space};
+use crate::id::NodeId;
+use crate::secret::SpaceKey;
+use crate::store::StoreError;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisError, Value, cmd};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
+
+/// How many calls may be under way on one connection; whoever makes one more
+/// waits for its turn.
+const CALLS_MAX: usize = 4096;
+
+/// How long a call waits for a connection while there is none.
+const CONNECTION_WAIT: Duration = Duration::from_secs(2);
+
+/// How long it takes at most to connect.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The pause before a server is tried again that was not there, at first and at
+/// most. Each is up to twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A connection. All copies are the same one.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Inner>);
+
+struct Inner {
+    /// Where calls are made, so that they do not depend on their caller's.
+    runtime: Handle,
+    client: Client,
+    space: Arc<Space>,
+    heard: Arc<Heard>,
+    /// How long an answer may take.
+    patience: Duration,
+    pushed: Pushed,
+    state: watch::Sender<State>,
+    room: Arc<Semaphore>,
+}
+
+/// Takes what the server sends without being asked. Must not block.
+pub(super) type Pushed = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// How a link stands.
+#[derive(Clone)]
+enum State {
+    /// There is no connection, and one is being made.
+    Connecting,
+    /// Calls go out.
+    Ready(Connected),
+    /// What the server has is not what it had. Nothing goes out.
+    Recovering,
+}
+
+/// A connection to a server that has been looked at.
+#[derive(Clone)]
+pub(super) struct Connected {
+    connection: MultiplexedConnection,
+    /// Tells it from those before.
+    pub(super) number: u64,
+}
+
+/// What a call needs before it may be made.
+pub(super) type Room = OwnedSemaphorePermit;
+
+/// Why a call was not answered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// Nothing was sent.
+    #[error("there is no connection to the server")]
+    NotSent,
+    /// It may have been done.
+    #[error("the server's answer did not come: {0}")]
+    Unanswered(String),
+    /// It was not done, or not all of it.
+    #[error("the server refused: {0}")]
+    Refused(String),
+    /// It was not done.
+    #[error("the server was replaced; recovery is not finished")]
+    Recovering,
+    /// It was done, but nobody knows how it went.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The store was closed.
+    #[error("it was closed")]
+    Closed,
+}
+
+impl Link {
+    /// A link that is connected for the first time.
+    pub(super) async fn open(
+        runtime: &Handle,
+        client: Client,
+        space: Arc<Space>,
+        heard: Arc<Heard>,
+        patience: Duration,
+        pushed: Pushed,
+    ) -> Result<Self, Refusal> {
+        let (state, _) = watch::channel(State::Connecting);
+        let link = Self(Arc::new(Inner {
+            runtime: runtime.clone(),
+            client,
+            space,
+            heard,
+            patience,
+            pushed,
+            state,
+            room: Arc::new(Semaphore::new(CALLS_MAX)),
+        }));
+        let first = link.clone();
+        let first = link.spawn(async move { first.connect(1).await });
+        let state = first.await.unwrap_or(Err(Refusal::Malformed))?;
+        link.0.state.send_replace(state);
+        drop(link.spawn(link.clone().keep_connected()));
+        Ok(link)
+    }
+
+    pub(super) fn space(&self) -> &Arc<Space> {
+        &self.0.space
+    }
+
+    /// Waits for its turn to make a call.
+    pub(super) async fn room(&self) -> Room {
+        let room = self.0.room.clone().acquire_owned().await;
+        room.expect("nobody closes it")
+    }
+
+    /// Has something done where calls are made. Dropping what this answers does
+    /// not end it.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (reply, receiver) = oneshot::channel();
+        self.0.runtime.spawn(async move {
+            // Whoever does not wait for it has no need of it.
+            drop(reply.send(task.await));
+        });
+        receiver
+    }
+
+    /// Calls a function of the library. It is done even if this is dropped.
+    pub(super) async fn call(
+        &self,
+        node: NodeId,
+        arguments: Arguments,
+    ) -> Result<Reply, CallError> {
+        let (room, link) = (self.room().await, self.clone());
+        let called = self.spawn(async move {
+            let reply = link.call_here(node, &arguments).await;
+            drop(room);
+            reply
+        });
+        called.await.unwrap_or(Err(CallError::Closed))
+    }
+
+    /// Calls a function for whoever has room and is where calls are made.
+    pub(super) async fn call_here(
+        &self,
+        node: NodeId,
+        arguments: &Arguments,
+    ) -> Result<Reply, CallError> {
+        let connected = self.connected().await?;
+        let command = self.0.space.call(node, arguments);
+        let mut answer = connected.ask(&command).await;
+        if answer.as_ref().is_err_and(is_missing) {
+            self.load(&connected).await?;
+            answer = connected.ask(&command).await;
+        }
+        match self.take(&connected, answer)? {
+            Value::BulkString(bytes) => {
+                let reply = Reply::read(&bytes)?;
+                self.0.heard.hear(&reply);
+                Ok(reply)
+            }
+            other => Err(CallError::Refused(format!("{other:?}"))),
+        }
+    }
+
+    /// Reads something of the space with a command of the server's own.
+    pub(super) async fn read(&self, command: Cmd) -> Result<Value, CallError> {
+        let (room, link) = (self.room().await, self.clone());
+        let read = self.spawn(async move {
+            let connected = link.connected().await?;
+            // Read behind it: no space has the epoch of an earlier one.
+            let epoch = link.0.space.read_epoch();
+            let answers = connected.ask_both(command, epoch).await;
+            drop(room);
+            let (value, epoch) = link.take(&connected, answers)?;
+            match epoch {
+                Value::BulkString(epoch) if link.0.space.is_epoch(&epoch) => Ok(value),
+                _ => Err(link.recovers()),
+            }
+        });
+        read.await.unwrap_or(Err(CallError::Closed))
+    }
+
+    /// The connection there is, or soon will be.
+    pub(super) async fn connected(&self) -> Result<Connected, CallError> {
+        let mut state = self.0.state.subscribe();
+        let is_settled = |it: &State| !matches!(it, State::Connecting);
+        let settled = timeout(CONNECTION_WAIT, state.wait_for(is_settled)).await;
+        match settled.map(|it| it.map(|it| it.clone())) {
+            Ok(Ok(State::Ready(connected))) => Ok(connected),
+            Ok(Ok(State::Recovering)) => Err(CallError::Recovering),
+            _ => Err(CallError::NotSent),
+        }
+    }
+
+    /// What an answer tells of the connection it came on.
+    pub(super) fn take<T>(
+        &self,
+        connected: &Connected,
+        answer: Result<T, RedisError>,
+    ) -> Result<T, CallError> {
+        let error = match answer {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if error.code() == Some("RECOVERING") {
+            return Err(self.recovers());
+        }
+        let text = error.to_string();
+        // A server that has become a replica is looked at again.
+        if error.code().is_none() || error.code() == Some("READONLY") {
+            self.breaks(connected.number);
+        }
+        if error.code().is_some() {
+            tracing::warn!(error = text, "the server refused a call");
+            return Err(CallError::Refused(text));
+        }
+        Err(CallError::Unanswered(text))
+    }
+
+    /// The space is not what it was.
+    fn recovers(&self) -> CallError {
+        tracing::error!("the space was emptied or replaced; recovery is not finished");
+        self.0.state.send_replace(State::Recovering);
+        CallError::Recovering
+    }
+
+    /// Gives up a connection.
+    fn breaks(&self, number: u64) {
+        self.0.state.send_if_modified(|state| match state {
+            State::Ready(it) if it.number == number => {
+                *state = State::Connecting;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    async fn keep_connected(self) {
+        let mut states = self.0.state.subscribe();
+        let mut number = 1;
+        let mut pause = PAUSE_MIN;
+        while states
+            .wait_for(|it| matches!(it, State::Connecting))
+            .await
+            .is_ok()
+        {
+            number += 1;
+            match self.connect(number).await {
+                Ok(state) => {
+                    pause = PAUSE_MIN;
+                    self.0.state.send_replace(state);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the server cannot be used");
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+            // Neither all nodes at once, nor one again and again.
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        }
+    }
+
+    /// Connects, and looks at what is there before anything else is sent.
+    async fn connect(&self, number: u64) -> Result<State, Refusal> {
+        let Inner {
+            client,
+            space,
+            patience,
+            ..
+        } = &*self.0;
+        let (link, pushed) = (Arc::downgrade(&self.0), self.0.pushed.clone());
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_MAX))
+            .set_response_timeout(Some(*patience))
+            .set_pipeline_buffer_size(CALLS_MAX)
+            .set_push_sender(move |push: PushInfo| {
+                match (&push.kind, link.upgrade()) {
+                    (PushKind::Disconnection, Some(link)) => Link(link).breaks(number),
+                    _ => pushed(push),
+                }
+                Ok::<_, std::convert::Infallible>(())
+            });
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        let connected = Connected {
+            connection: connection.await?,
+            number,
+        };
+        let about: String = cmd("INFO")
+            .query_async(&mut connected.connection.clone())
+            .await?;
+        let about = About::read(&about);
+        about.check()?;
+        if space.opened().is_none() {
+            about.warn();
+        }
+        let opened = self.open_space(&connected, &about).await?;
+        if space.is_still(&opened) && opened.run == about.run {
+            return Ok(State::Ready(connected));
+        }
+        tracing::error!("the server was replaced; recovery is not finished");
+        Ok(State::Recovering)
+    }
+
+    async fn open_space(&self, connected: &Connected, about: &About) -> Result<Opened, Refusal> {
+        let command = self.0.space.open(&about.run);
+        let mut answer = connected.ask(&command).await;
+        if answer.as_ref().is_err_and(is_missing) {
+            load(connected, &self.0.space).await?;
+            answer = connected.ask(&command).await;
+        }
+        let found: Vec<Vec<u8>> = redis::from_redis_value(answer?).map_err(RedisError::from)?;
+        read_opened(&found).ok_or(Refusal::Malformed)
+    }
+
+    async fn load(&self, connected: &Connected) -> Result<(), CallError> {
+        let loaded = load(connected, &self.0.space).await;
+        self.take(connected, loaded)
+    }
+}
+
+impl Connected {
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
+        let mut connection = self.connection.clone();
+        let answer = connection.send_packed_command(command).await?;
+        answer.extract_error()
+    }
+
+    async fn ask_both(&self, one: Cmd, other: Cmd) -> Result<(Value, Value), RedisError> {
+        let mut both = redis::pipe();
+        both.add_command(one).add_command(other);
+        let mut connection = self.connection.clone();
+        let answers = connection.send_packed_commands(&both, 0, 2).await?;
+        let mut answers = answers.into_iter().map(Value::extract_error);
+        let mut next = || Ok::<_, RedisError>(answers.next().transpose()?.unwrap_or(Value::Nil));
+        Ok((next()?, next()?))
+    }
+
+    /// Subscribes to a channel: what is published there from now on is pushed.
+    pub(super) async fn subscribe(&self, channel: &[u8]) -> Result<(), RedisError> {
+        self.connection.clone().subscribe(channel).await
+    }
+
+    pub(super) async fn unsubscribe(&self, channel: &[u8]) -> Result<(), RedisError> {
+        self.connection.clone().unsubscribe(channel).await
+    }
+}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Loads the library, unless somebody else has meanwhile. One that is there is
+/// never replaced: others may be using it.
+async fn load(connected: &Connected, space: &Space) -> Result<(), RedisError> {
+    let mut command = cmd("FUNCTION");
+    command.arg("LOAD").arg(space.library.text());
+    match connected.ask(&command).await {
+        Err(error) if error.to_string().contains("already exists") => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// Whether the server does not have the function that was called: so nothing was
+/// done.
+fn is_missing(error: &RedisError) -> bool {
+    error.to_string().contains("Function not found")
+}
+
+fn read_opened(found: &[Vec<u8>]) -> Option<Opened> {
+    let [epoch, key, run] = found else {
+        return None;
+    };
+    Some(Opened {
+        epoch: Epoch::try_from(epoch.as_slice()).ok()?,
+        key: SpaceKey::from_bytes(key.as_slice().try_into().ok()?),
+        run: String::from_utf8(run.clone()).ok()?,
+    })
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
