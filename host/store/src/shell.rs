@@ -75,6 +75,8 @@ struct State {
     journal: Option<Journal>,
     /// When to try again what could not be written.
     retry_at: Option<Time>,
+    /// Until when the names of the locks are kept in order, if they are.
+    ordered_until: Option<Time>,
     /// The events of one operation; empty unless somebody watches.
     events: Vec<LockEvent>,
     /// Whether somebody watches, or may come back to.
@@ -110,6 +112,9 @@ impl Shell {
 
     fn new(mut core: Core, clock: Clock, limits: Limits, nudge: Option<Nudge>) -> Arc<Self> {
         core.mute(true);
+        if nudge.is_none() {
+            core.has_no_disk();
+        }
         Arc::new(Self {
             clock,
             state: Mutex::new(State {
@@ -121,6 +126,7 @@ impl Shell {
                 lines: Lines::default(),
                 journal: nudge.is_some().then(|| Journal::new(limits.unwritten)),
                 retry_at: None,
+                ordered_until: None,
                 events: Vec::new(),
                 is_watched: false,
                 timer_sleeps_until: Time::default(),
@@ -150,6 +156,7 @@ impl Shell {
                 state.retry_at = None;
                 outbox.nudges = true;
             }
+            state.forget_order(now);
         });
     }
 
@@ -343,8 +350,8 @@ impl State {
     /// When the next thing happens by itself.
     fn next_deadline(&self) -> Option<Time> {
         let core = self.core.next_deadline();
-        let both = core.into_iter().chain(self.retry_at);
-        both.min()
+        let own = self.retry_at.into_iter().chain(self.ordered_until);
+        core.into_iter().chain(own).min()
     }
 }
 
