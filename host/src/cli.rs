@@ -83,7 +83,8 @@ enum Command {
     ///
     /// If the locks are lost, the command is told to end by SIGTERM, and ended
     /// by SIGKILL before anybody else can have been granted them. On Linux so
-    /// is all that it has started.
+    /// is all that it has started, but what has become a daemon by then: in a
+    /// session of its own, and whoever started it has ended.
     ///
     /// If lockport itself is killed, on Linux so is the command, but not what
     /// the command has started; nor a command that takes on other rights as it

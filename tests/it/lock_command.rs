@@ -400,16 +400,17 @@ fn what_a_command_that_listens_has_left_behind_ends_before_the_lock_is_given_bac
     // One of its own session, which no signal to a group reaches.
     let script = "setsid sh -c 'echo $$; trap \"\" TERM; echo started; read line < gate' & \
                   trap 'exit 0' TERM; while :; do wait; done";
-    let flags = ["a", "--lease", "2s"];
-    for running in [
-        place.start(address_of(&node), &flags, script),
-        place.start_at_a_terminal(address_of(&node), &["b", "--lease", "2s"], script),
+    let [a, b] = ["a", "b"].map(|name| [name, "--lease", "2s"]);
+    for (name, running) in [
+        ("a", place.start(address_of(&node), &a, script)),
+        (
+            "b",
+            place.start_at_a_terminal(address_of(&node), &b, script),
+        ),
     ] {
         let pids = printed_pids(&running);
         assert!(runs(&pids[0]));
-        for name in ["a", "b"] {
-            api.force_release(name).expect("it may");
-        }
+        api.force_release(name).expect("it may");
         running.finish().expect_code(76);
         assert!(!runs(&pids[0]), "lockport has ended before {}", pids[0]);
     }

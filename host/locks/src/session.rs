@@ -281,19 +281,13 @@ impl Session {
             if let Poll::Ready(next) = self.poll_lost(cx) {
                 return Poll::Ready(next);
             }
-            match self.in_flight.poll(cx) {
-                Poll::Ready(Step { response, closed }) => {
-                    self.closed(closed);
-                    return Poll::Ready(Ok(Some(response)));
-                }
-                Poll::Pending if self.closing == Closing::Done => {
-                    // Watches would go on; nobody waits for those any more.
-                    match self.in_flight.has_but_watches() {
-                        true => return Poll::Pending,
-                        false => return Poll::Ready(Ok(None)),
-                    }
-                }
-                Poll::Pending => {}
+            // Watches would go on; nobody waits for those any more.
+            if self.closing == Closing::Done && !self.in_flight.has_but_watches() {
+                return Poll::Ready(Ok(None));
+            }
+            if let Poll::Ready(Step { response, closed }) = self.in_flight.poll(cx) {
+                self.closed(closed);
+                return Poll::Ready(Ok(Some(response)));
             }
             // After a streak there may be more to read.
             if !(reads && is_streak) {

@@ -16,7 +16,8 @@
 //! If it is itself killed, the kernel does that: see `tied.rs`.
 //!
 //! A command that is lost takes with it all that it has started, and only then
-//! are the locks released.
+//! are the locks released. What has become a daemon before gets away: to find it
+//! this process would have to adopt, and bury, every orphan from the start.
 
 mod child;
 mod descendants;

@@ -57,7 +57,8 @@ pub(super) fn tied(global: &Global, command: &[OsString]) -> Vec<OsString> {
 
 #[cfg(target_os = "linux")]
 fn end_with_parent() -> io::Result<()> {
-    // The parent is the thread that started this: the only one `lock` has.
+    // The parent is the thread that started this: the main one of `lock`, which
+    // lasts as long as that does.
     Ok(rustix::process::set_parent_process_death_signal(Some(
         rustix::process::Signal::KILL,
     ))?)
