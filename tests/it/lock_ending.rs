@@ -19,11 +19,11 @@ on_every_store! {
 }
 
 /// How long a lock and a session last unless they are renewed.
-const SHORT: Duration = Duration::from_millis(1_500);
+const SHORT: Duration = Duration::from_secs(3);
 
 /// How long the component takes, in milliseconds: so long that what is not
 /// renewed meanwhile is lost.
-const WORK: u128 = 4_000;
+const WORK: u128 = 8_000;
 
 fn what_is_held_is_kept_until_the_last_answer_of_a_component_is_out(storage: Storage) {
     let mut node = patient().storage(storage).start();
