@@ -42,14 +42,17 @@ until grep --quiet progress "$watched"; do
     sleep 0.05
 done
 
+# Another run is another request: the id of one that has ended is remembered.
+request=$(od -An -N8 -tx1 /dev/urandom | tr -d ' ')
+asked="{\"names\": [\"report/daily\"], \"lease\": \"20s\",
+    \"holder\": \"nightly job\", \"requestId\": \"$request\"}"
+
 echo '# A nightly job takes a lock for twenty seconds.'
-lock POST /v1/locks:acquire \
-    '{"names": ["report/daily"], "lease": "20s", "holder": "nightly job", "requestId": "night 1"}'
+lock POST /v1/locks:acquire "$asked"
 grant=$(member id)
 
 echo '# Its answer was lost? The same request is answered with the same grant.'
-lock POST /v1/locks:acquire \
-    '{"names": ["report/daily"], "lease": "20s", "holder": "nightly job", "requestId": "night 1"}'
+lock POST /v1/locks:acquire "$asked"
 
 echo '# Another job does not get it.'
 lock POST /v1/locks:acquire '{"names": ["report/daily"], "holder": "another job"}'

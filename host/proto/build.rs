@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Taken from elsewhere all the same: from where they have a JSON form.
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
+        .extern_path(".google.protobuf.Duration", "crate::Duration")
         .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
         .codec_path("crate::codec::SmallCodec")
         .compile_fds(files)?;

@@ -16,7 +16,7 @@ mod serve;
 mod sources;
 
 use crate::telemetry::LogFormat;
-use arguments::{LockArgs, LocksArgs};
+use arguments::{LockArgs, LocksArgs, TiedArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exit::Exit;
 use output::Output;
@@ -82,9 +82,24 @@ enum Command {
     /// signal's number if a signal ended it.
     ///
     /// If the locks are lost, the command is told to end by SIGTERM, and ended
-    /// by SIGKILL before anybody else can have been granted them.
+    /// by SIGKILL before anybody else can have been granted them. On Linux so
+    /// is all that it has started, but what has become a daemon by then: in a
+    /// session of its own, and whoever started it has ended.
+    ///
+    /// If lockport itself is killed, on Linux so is the command, but not what
+    /// the command has started; nor a command that takes on other rights as it
+    /// starts, such as sudo. If lockport is stopped, or the machine sleeps, the
+    /// command goes on, and is killed as soon as lockport goes on too. Whatever
+    /// must not be written twice even then has to be fenced by the token.
+    ///
+    /// What the command leaves running when it ends by itself is not under the
+    /// locks any more.
     #[command(after_help = arguments::LOCK_EXAMPLES)]
     Lock(LockArgs),
+
+    /// Become a command that is killed when the process that started it ends
+    #[command(hide = true)]
+    Tied(TiedArgs),
 
     /// Look at locks, take them and give them back
     #[command(after_help = arguments::LOCKS_EXAMPLES)]
@@ -193,6 +208,7 @@ pub fn main() -> ExitCode {
             Ok(code) => return code,
             Err(report) => Err(report),
         },
+        Command::Tied(tied) => lock::tied::run(&tied).map(|never| match never {}),
     };
     match done {
         Ok(()) => Exit::Done.into(),

@@ -55,7 +55,9 @@ pub struct Options {
     pub metrics: ListenerMetrics,
 }
 
-/// How a peer of HTTP/2 that has silently gone is noticed.
+/// How a peer that has silently gone is noticed: on HTTP/2 by pings, and on
+/// every connection by the system, which also sees that nothing it sent is
+/// acknowledged.
 #[derive(Clone, Debug)]
 pub struct Ping {
     /// How often a quiet connection is asked whether anybody is there. Default
@@ -134,19 +136,9 @@ impl Listener {
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Draining) => break,
+                // What ends may be what an accept failed for the lack of.
                 Some(_) = connections.open.join_next() => {}
-                accepted = self.socket.accept(), if !full => match accepted {
-                    Ok((stream, _)) => {
-                        backoff = BACKOFF_MIN;
-                        connections.add(stream);
-                    }
-                    Err(error) if is_about_one_connection(&error) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, ?backoff, "cannot accept a connection");
-                        tokio::time::sleep(backoff).await;
-                        backoff = (backoff * 2).min(BACKOFF_MAX);
-                    }
-                },
+                stream = self.accept(&mut backoff), if !full => connections.add(stream),
             }
         }
         let drain = self.options.drain;
@@ -154,6 +146,26 @@ impl Listener {
             connections.add(stream);
         }
         connections.drain(drain).await;
+    }
+
+    /// The next connection. Dropping the future misses none, and gives up the
+    /// wait after a failure.
+    async fn accept(&self, backoff: &mut Duration) -> TcpStream {
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, _)) => {
+                    *backoff = BACKOFF_MIN;
+                    return stream;
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    let pause = *backoff;
+                    *backoff = (pause * 2).min(BACKOFF_MAX);
+                    tracing::warn!(%error, ?pause, "cannot accept a connection");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
     }
 
     /// Closes the socket and takes the connections that wait in the system's

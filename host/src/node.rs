@@ -154,7 +154,10 @@ fn build(config: &NodeConfig, metrics: Arc<Metrics>) -> Result<Built, StartError
     let options = lockport_locks::Options {
         access: access.clone(),
         compat: compat(&config.compat),
-        limits: lockport_locks::Limits::default(),
+        limits: lockport_locks::Limits {
+            body: config.locks.body_timeout,
+            ..Default::default()
+        },
     };
     Ok(Built {
         access,

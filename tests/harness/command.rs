@@ -61,22 +61,30 @@ impl Lockport {
 
     /// Runs it so that a file that may not grow is an error to it, and not a
     /// signal that ends it.
-    pub(crate) fn told_of_file_limits(mut self) -> Self {
+    pub(crate) fn told_of_file_limits(self) -> Self {
+        self.ignoring("XFSZ")
+    }
+
+    /// Runs it so that this signal is ignored.
+    pub(crate) fn ignoring(mut self, signal: &str) -> Self {
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
         let mut shell = Command::new("sh");
-        shell
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-            .arg(self.command.get_program())
-            .args(self.command.get_args());
-        for (name, value) in self.command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        if let Some(dir) = self.command.get_current_dir() {
-            shell.current_dir(dir);
-        }
-        self.command = shell;
+        shell.args(["-c", &script]);
+        self.inside(shell);
+        self
+    }
+
+    /// Runs it with a terminal for standard input, which nobody types at.
+    pub(crate) fn at_a_terminal(mut self) -> Self {
+        // The other end stays open for as long as it runs.
+        const OPEN: &str = "import os, pty, sys\n\
+            ours, its = pty.openpty()\n\
+            os.set_inheritable(ours, True)\n\
+            os.dup2(its, 0)\n\
+            os.execv(sys.argv[1], sys.argv[1:])";
+        let mut python = Command::new("python3");
+        python.args(["-c", OPEN]);
+        self.inside(python);
         self
     }
 
@@ -108,6 +116,23 @@ impl Lockport {
     #[track_caller]
     pub(crate) fn run(self) -> Finished {
         self.start().finish()
+    }
+
+    /// Lets another program become it, which is told of it by arguments.
+    fn inside(&mut self, mut other: Command) {
+        other
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => other.env(name, value),
+                None => other.env_remove(name),
+            };
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            other.current_dir(dir);
+        }
+        self.command = other;
     }
 }
 

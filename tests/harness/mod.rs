@@ -28,7 +28,7 @@ mod python;
 mod random;
 mod shop;
 
-pub(crate) use command::{Finished, Running, lockport};
+pub(crate) use command::{Finished, Lockport, Running, lockport};
 pub(crate) use footprint::Footprint;
 pub(crate) use guests::{built_wasm, component_dir, guest_dir, root};
 pub(crate) use history::{Held, History, check_events};

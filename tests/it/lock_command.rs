@@ -1,11 +1,11 @@
 //! `lockport lock`: a command runs while locks are held, and not for longer.
 
 use crate::harness::{
-    LockApi, Node, Proxy, Running, Speaks, Way, acquire, acquire_waiting, address_of, eventually,
-    lockport,
+    LockApi, Lockport, Node, Proxy, Running, Speaks, Way, acquire, acquire_waiting, address_of,
+    eventually, lockport,
 };
 use rustix::process::Signal;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -54,12 +54,23 @@ impl Place {
 
     #[track_caller]
     fn start_waiting(&self, server: SocketAddr, flags: &[&str], script: &str) -> Running {
+        self.prepare(server, flags, script).start()
+    }
+
+    /// The same, and standard input is a terminal.
+    #[track_caller]
+    fn start_at_a_terminal(&self, server: SocketAddr, flags: &[&str], script: &str) -> Running {
+        let prepared = self.prepare(server, flags, script);
+        let running = prepared.at_a_terminal().start();
+        running.stdout.wait_for("started");
+        running
+    }
+
+    fn prepare(&self, server: SocketAddr, flags: &[&str], script: &str) -> Lockport {
         let server = server.to_string();
         let before = ["lock", "--server", &server];
         let behind = ["--", "sh", "-c", script];
-        lockport([&before, flags, &behind].concat())
-            .dir(self.path())
-            .start()
+        lockport([&before, flags, &behind].concat()).dir(self.path())
     }
 }
 
@@ -208,6 +219,19 @@ fn signals_are_passed_on() {
 }
 
 #[test]
+fn a_signal_that_was_ignored_from_the_start_still_is() {
+    let node = Node::builder().start();
+    let place = Place::new();
+    let script = format!("kill -HUP $$; {UNTIL_TOLD}");
+    let prepared = place.prepare(address_of(&node), &["a"], &script);
+    let running = prepared.ignoring("HUP").start();
+    running.stdout.wait_for("started");
+    running.signal(Signal::HUP);
+    place.open_gate();
+    running.finish().expect_code(0);
+}
+
+#[test]
 fn a_signal_reaches_what_the_command_has_started() {
     let node = Node::builder().start();
     let place = Place::new();
@@ -302,4 +326,128 @@ fn a_command_whose_lock_cannot_be_renewed_is_told_before_the_lease_is_over() {
     proxy.cut_and_heal();
     running.finish().expect_code(76);
     api.wait_until_idle("a");
+}
+
+#[test]
+fn a_command_does_not_outlive_a_lockport_that_is_killed() {
+    let node = Node::builder().start();
+    let place = Place::new();
+    let script = format!("trap '' TERM; echo $$; {UNTIL_TOLD}");
+    let running = place.start(address_of(&node), &["a"], &script);
+    let pids = printed_pids(&running);
+    assert!(runs(&pids[0]));
+    running.signal(Signal::KILL);
+    eventually("it is killed", || (!runs(&pids[0])).then_some(()));
+}
+
+#[test]
+fn a_lockport_that_stood_still_for_longer_than_its_lease_kills_the_command_first() {
+    let node = Node::builder().start();
+    let api = LockApi::of(&node);
+    let place = Place::new();
+    let script = format!("trap 'echo told' TERM; echo $$; {UNTIL_TOLD}; {UNTIL_TOLD}");
+    let running = place.start(address_of(&node), &["a", "--lease", "1s"], &script);
+    let pids = printed_pids(&running);
+    running.signal(Signal::STOP);
+    api.grant(acquire_waiting(["a"]));
+    assert!(runs(&pids[0]), "nobody was there to end it");
+    running.signal(Signal::CONT);
+    let finished = running.finish().expect_code(76);
+    assert!(!runs(&pids[0]));
+    assert!(!finished.stdout.contains("told"), "{}", finished.stdout);
+}
+
+#[test]
+fn a_command_that_ended_while_lockport_stood_still_may_have_outlived_its_lock() {
+    let node = Node::builder().start();
+    let api = LockApi::of(&node);
+    let place = Place::new();
+    let script = format!("echo $$; {UNTIL_TOLD}");
+    let running = place.start(address_of(&node), &["a", "--lease", "1s"], &script);
+    let pids = printed_pids(&running);
+    running.signal(Signal::STOP);
+    api.grant(acquire_waiting(["a"]));
+    place.open_gate();
+    eventually("it ends", || (!runs(&pids[0])).then_some(()));
+    running.signal(Signal::CONT);
+    running.finish().expect_code(76);
+}
+
+#[test]
+fn at_a_terminal_too_all_that_the_command_has_started_ends_with_its_lock() {
+    let node = Node::builder().start();
+    let api = LockApi::of(&node);
+    let place = Place::new();
+    let flags = ["a", "--lease", "2s"];
+    let running = place.start_at_a_terminal(address_of(&node), &flags, STUBBORN);
+    let pids = printed_pids(&running);
+    assert!(
+        pids.len() == 2 && pids.iter().all(|it| runs(it)),
+        "{pids:?}"
+    );
+    api.force_release("a").expect("it may");
+    running.finish().expect_code(76);
+    for pid in &pids {
+        assert!(!runs(pid), "lockport has ended before {pid}");
+    }
+}
+
+#[test]
+fn what_a_command_that_listens_has_left_behind_ends_before_the_lock_is_given_back() {
+    let node = Node::builder().start();
+    let api = LockApi::of(&node);
+    let place = Place::new();
+    // One of its own session, which no signal to a group reaches.
+    let script = "setsid sh -c 'echo $$; trap \"\" TERM; echo started; read line < gate' & \
+                  trap 'exit 0' TERM; while :; do wait; done";
+    let [a, b] = ["a", "b"].map(|name| [name, "--lease", "2s"]);
+    for (name, running) in [
+        ("a", place.start(address_of(&node), &a, script)),
+        (
+            "b",
+            place.start_at_a_terminal(address_of(&node), &b, script),
+        ),
+    ] {
+        let pids = printed_pids(&running);
+        assert!(runs(&pids[0]));
+        api.force_release(name).expect("it may");
+        running.finish().expect_code(76);
+        assert!(!runs(&pids[0]), "lockport has ended before {}", pids[0]);
+    }
+}
+
+#[test]
+fn at_a_terminal_too_a_signal_reaches_what_the_command_has_started() {
+    let node = Node::builder().start();
+    let place = Place::new();
+    let script = "(read line < gate) & echo $!; echo started; wait";
+    let running = place.start_at_a_terminal(address_of(&node), &["a"], script);
+    let pids = printed_pids(&running);
+    assert!(runs(&pids[0]));
+    running.signal(Signal::TERM);
+    running.finish().expect_code(143);
+    eventually("it ends", || (!runs(&pids[0])).then_some(()));
+}
+
+#[test]
+fn a_signal_before_there_is_a_connection_ends_it_at_once() {
+    // Its queue is full, so that nobody else gets in.
+    let runtime = tokio::runtime::Runtime::new().expect("there are threads");
+    let _entered = runtime.enter();
+    let socket = tokio::net::TcpSocket::new_v4().expect("there are sockets");
+    socket
+        .bind("127.0.0.1:0".parse().expect("it is an address"))
+        .expect("a port is free");
+    let listener = socket.listen(1).expect("it is bound");
+    let address = listener.local_addr().expect("it is bound");
+    let short = Duration::from_millis(300);
+    let connections = std::iter::from_fn(|| TcpStream::connect_timeout(&address, short).ok());
+    let _queued: Vec<_> = connections.take(64).collect();
+
+    let place = Place::new();
+    let running = place.start_waiting(address, &["a", "-v"], "echo run");
+    running.stderr.wait_for("connecting");
+    running.signal(Signal::TERM);
+    let finished = running.finish().expect_code(143);
+    assert_eq!(finished.stdout, "");
 }

@@ -58,6 +58,7 @@ const OUTCOMES: &[(&str, Code, u16)] = &[
     ("RECOVERING", Code::Unavailable, 503),
     ("DRAINING", Code::Unavailable, 503),
     ("DEADLINE_EXCEEDED", Code::DeadlineExceeded, 504),
+    ("TOO_SLOW", Code::DeadlineExceeded, 408),
     ("NOT_FOUND", Code::Unimplemented, 404),
     ("METHOD_NOT_ALLOWED", Code::Unimplemented, 405),
     ("TOO_LARGE", Code::ResourceExhausted, 413),

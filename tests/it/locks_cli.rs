@@ -101,11 +101,11 @@ fn what_is_held_and_waited_for_is_listed_without_secrets() {
 fn a_list_longer_than_a_page_is_whole() {
     let node = Node::builder().start();
     let api = LockApi::of(&node);
-    for chunk in 0..5 {
+    for chunk in 0..25 {
         api.grant(acquire((0..50).map(|at| format!("n/{chunk}/{at}"))));
     }
     let all = locks_json(&node, &["ls", "n/"]);
-    assert_eq!(all["locks"].as_array().map(Vec::len), Some(250));
+    assert_eq!(all["locks"].as_array().map(Vec::len), Some(1_250));
 }
 
 #[test]
@@ -197,6 +197,18 @@ fn a_token_is_read_from_a_file() {
     let file = file.display().to_string();
     locks(&node, &["get", "a", "--token-file", &file]).expect_code(0);
     locks(&node, &["get", "a"]).expect_code(9);
+
+    let token = std::fs::read_to_string(&file).expect("it was written");
+    let padded = |bytes: usize| {
+        let blanks = " ".repeat(bytes - token.len());
+        std::fs::write(&file, format!("{token}{blanks}")).expect("it is ours");
+    };
+    padded(4096);
+    locks(&node, &["get", "a", "--token-file", &file]).expect_code(0);
+    padded(4097);
+    locks(&node, &["get", "a", "--token-file", &file])
+        .expect_code(2)
+        .expect_stderr(&[&file, "more than 4096 bytes"]);
 }
 
 #[test]

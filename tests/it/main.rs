@@ -49,6 +49,7 @@ mod lock_broken;
 mod lock_client;
 mod lock_command;
 mod lock_crowd;
+mod lock_ending;
 mod lock_frames;
 mod lock_histories;
 mod lock_json;

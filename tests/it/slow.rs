@@ -115,3 +115,13 @@ fn a_node_that_runs_out_of_files_goes_on_when_it_has_some_again() {
     drop(flood);
     node.get("/ping").expect(200);
 }
+
+#[test]
+fn a_body_that_does_not_come_does_not_hold_the_lock_api() {
+    let node = Node::builder().set("locks.body_timeout", "200ms").start();
+    let mut connection = Connection::open(node.listener("lock")).expect("the node listens");
+    let head = "POST /v1/locks:acquire HTTP/1.1\r\nhost: a.test\r\ncontent-length: 100\r\n\r\n{";
+    connection.send(head.as_bytes()).expect("the node reads");
+    let answer = connection.answer_to("POST").expect("it does not wait");
+    answer.expect_problem(408, "TOO_SLOW");
+}

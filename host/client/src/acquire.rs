@@ -2,12 +2,13 @@
 //! given up when nobody waits for it any more.
 
 use crate::calls::{from_wire, to_wire};
-use crate::client::Client;
+use crate::client::{Client, random_id};
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::life;
 use crate::session::Session;
 use crate::via::Via;
+use lockport_proto::Reason;
 use lockport_proto::lock::{AcquireRequest, AcquireResponse, CancelRequest, Grant, Mode};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -156,7 +157,7 @@ impl Acquire {
     /// What is sent each time: with an id, and with the lease that is kept.
     fn prepared(mut self) -> Self {
         if self.request.request_id.is_empty() {
-            self.request.request_id = format!("{:032x}", rand::random::<u128>());
+            self.request.request_id = random_id();
         }
         match self.via {
             Via::Calls(_) => drop(self.lease.get_or_insert(LEASE)),
@@ -271,7 +272,10 @@ impl<'a> Unsettled<'a> {
     fn settle(&mut self, outcome: &Result<Obtained, Error>) {
         self.settled = match outcome {
             Ok(_) => true,
-            Err(error) => error.reason.is_some() && !error.outcome_unknown(),
+            // A server that failed on the way may have granted it.
+            Err(error) => {
+                error.reason.is_some_and(|it| it != Reason::Internal) && !error.outcome_unknown()
+            }
         };
     }
 }

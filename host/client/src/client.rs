@@ -31,6 +31,9 @@ struct Inner {
     patience: Duration,
 }
 
+/// How many locks a page has: as many as it may.
+const PAGE_SIZE: u32 = 1000;
+
 /// What a release found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
@@ -121,12 +124,12 @@ impl Client {
     }
 
     /// A page of the locks that are held or waited for whose names begin with
-    /// `prefix`: the first page, or the one that `page_token` names, which is
-    /// the `next_page_token` of the page before.
+    /// `prefix`, as long as pages may be: the first, or the one that
+    /// `page_token` names, which is the `next_page_token` of the page before.
     pub async fn list(&self, prefix: &str, page_token: &str) -> Result<ListResponse, Error> {
         let message = ListRequest {
             prefix: prefix.to_owned(),
-            page_size: 0,
+            page_size: PAGE_SIZE,
             page_token: page_token.to_owned(),
         };
         self.ask(message).await
@@ -140,12 +143,17 @@ impl Client {
 
     /// Takes a lock away from its holders, with all the names of their grants.
     /// For operators; `reason` goes to the server's log.
+    ///
+    /// Asked once, whatever comes of it: if its answer got lost, to ask again
+    /// could take the lock away from the next holder. Look with
+    /// [`get`](Self::get) first.
     pub async fn force_release(&self, name: &str, reason: &str) -> Result<Vec<Taken>, Error> {
         let message = ForceReleaseRequest {
             name: name.to_owned(),
             reason: reason.to_owned(),
         };
-        Ok(self.ask(message).await?.taken)
+        let within = self.request_timeout();
+        Ok(self.connection().ask(message, within).await?.taken)
     }
 
     /// The connection.
@@ -163,7 +171,8 @@ impl Client {
         Tries::new(self.inner.patience)
     }
 
-    /// Asks, and asks again while it is not known whether it happened.
+    /// Asks, and asks again while it is not known whether it happened. For what
+    /// does nothing twice.
     async fn ask<Q: Call>(&self, message: Q) -> Result<Q::Answer, Error> {
         Via::Calls(self.clone()).ask(message).await
     }
@@ -199,4 +208,9 @@ impl Released {
             release_response::Outcome::Unspecified => Err(Error::nonsense("no outcome")),
         }
     }
+}
+
+/// A request id that nobody else has.
+pub(crate) fn random_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }

@@ -2,15 +2,20 @@
 //!
 //! It comes back by itself when it breaks. One that is half-open does not
 //! break, it is just silent: whoever gets no answer in time gives it up, and
-//! everybody's next request goes over another.
+//! everybody's next request goes over another. That is the network's fault
+//! only if nothing at all came since the request was sent; else the server is
+//! slow, and another connection would not make it faster.
+
+mod heard;
 
 use crate::calls::Call;
 use crate::error::Error;
 use crate::options::Options;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use heard::Heard;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -28,6 +33,8 @@ pub(crate) struct Connection {
     endpoint: Endpoint,
     authorization: Option<MetadataValue<Ascii>>,
     runtime: Handle,
+    /// How long one has to come about, and to be given up again.
+    connect_timeout: Duration,
     line: Mutex<Line>,
 }
 
@@ -36,6 +43,10 @@ pub(crate) struct Connection {
 pub(crate) struct Line {
     /// Which one it is of those that were made.
     generation: u64,
+    /// When it was made in place of another that was given up.
+    replaced_at: Option<Instant>,
+    /// When something last came over it.
+    heard: Arc<Heard>,
     /// Where requests go in.
     pub(crate) channel: Channel,
 }
@@ -46,11 +57,13 @@ impl Connection {
         let server = options.server.clone();
         let endpoint = Endpoint::from(options.uri()?)
             .connect_timeout(options.connect_timeout)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_PATIENCE);
         let authorization = options.token.as_deref().map(bearer).transpose()?;
-        let channel = match timeout(options.connect_timeout, endpoint.connect()).await {
+        let heard = Arc::new(Heard::new());
+        let connector = heard::connector(&heard, options.connect_timeout);
+        let connecting = endpoint.connect_with_connector(connector);
+        let channel = match timeout(options.connect_timeout, connecting).await {
             Ok(Ok(channel)) => channel,
             Ok(Err(error)) => return Err(Error::unreachable(&server, &error)),
             Err(_) => return Err(Error::no_answer(&server, options.connect_timeout)),
@@ -60,8 +73,11 @@ impl Connection {
             endpoint,
             authorization,
             runtime: Handle::current(),
+            connect_timeout: options.connect_timeout,
             line: Mutex::new(Line {
                 generation: 0,
+                replaced_at: None,
+                heard,
                 channel,
             }),
         })
@@ -94,36 +110,47 @@ impl Connection {
     }
 
     /// Asks once. An answer that does not come `within` is given up, and the
-    /// connection with it.
+    /// connection with it if it is silent.
     pub(crate) async fn ask<Q: Call>(
         &self,
         message: Q,
         within: Duration,
     ) -> Result<Q::Answer, Error> {
         let line = self.line();
+        let sent = Instant::now();
         let call = Q::send(self.request(message), line.channel.clone());
         match timeout(within, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(Error::from_status(&self.server, status)),
             Err(_) => {
-                self.give_up(&line);
+                self.give_up(&line, sent);
                 Err(Error::no_answer(&self.server, within))
             }
         }
     }
 
-    /// Makes another connection in place of `line`, unless that was done. What
-    /// is under way on the old one may still end well.
-    pub(crate) fn give_up(&self, line: &Line) {
+    /// Makes another connection in place of `line` if nothing came over it
+    /// since `sent`, when a request went out that got no answer. What is under
+    /// way on the old one may still end well. Connections are not given up
+    /// faster than one can come about, whoever asks.
+    pub(crate) fn give_up(&self, line: &Line, sent: Instant) {
         let mut now = self.lock();
-        if now.generation != line.generation {
+        let replaced = |at: Instant| at.elapsed() < self.connect_timeout;
+        if now.generation != line.generation
+            || now.replaced_at.is_some_and(replaced)
+            || now.heard.last() > sent
+        {
             return;
         }
-        tracing::debug!(server = self.server, "no answer: making another connection");
+        tracing::debug!(server = self.server, "silence: making another connection");
         let _runtime = self.runtime.enter();
+        let heard = Arc::new(Heard::new());
+        let connector = heard::connector(&heard, self.connect_timeout);
         *now = Line {
             generation: line.generation + 1,
-            channel: self.endpoint.connect_lazy(),
+            replaced_at: Some(Instant::now()),
+            heard,
+            channel: self.endpoint.connect_with_connector_lazy(connector),
         };
     }
 

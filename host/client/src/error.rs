@@ -167,9 +167,15 @@ impl Error {
 
     fn outcome(&self) -> Outcome {
         match (self.reason, self.code) {
-            (Some(Reason::StoreUnavailable | Reason::Recovering | Reason::Draining), _) => {
-                Outcome::Unknown
-            }
+            (
+                Some(
+                    Reason::StoreUnavailable
+                    | Reason::Recovering
+                    | Reason::Draining
+                    | Reason::DeadlineExceeded,
+                ),
+                _,
+            ) => Outcome::Unknown,
             (Some(_), _) => Outcome::Refused,
             // Not the lock API's own words: the connection, or what is between.
             (
@@ -240,10 +246,16 @@ mod tests {
             [
                 Reason::StoreUnavailable,
                 Reason::Recovering,
-                Reason::Draining
+                Reason::Draining,
+                Reason::DeadlineExceeded
             ]
         );
-        assert!(Error::from_status("", Status::unavailable("gone")).outcome_unknown());
+        for of_others in [
+            Status::unavailable("gone"),
+            Status::deadline_exceeded("late"),
+        ] {
+            assert!(Error::from_status("", of_others).outcome_unknown());
+        }
         assert!(!Error::from_status("", Status::unimplemented("what")).outcome_unknown());
     }
 

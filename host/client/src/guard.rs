@@ -153,7 +153,7 @@ impl Guard {
                 Via::Calls(client.clone())
             }
             Hold::Session(session) => {
-                session.forget(self.grant.fencing_token);
+                session.give_back(self.grant.fencing_token);
                 Via::Session(session.clone())
             }
         };

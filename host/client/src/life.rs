@@ -1,20 +1,26 @@
 //! Until when something is held, and how it was lost.
 
-use std::fmt;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// How a guard or a session was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     /// No renewal was acknowledged in time. The server can grant the locks to
     /// others soon.
+    #[error("no renewal was acknowledged in time")]
     Unrenewed,
     /// The server says that it has ended. Others may hold the locks already.
+    #[error("the server says that it has ended")]
     Taken,
     /// Its session was closed.
+    #[error("its session was closed")]
     Closed,
+    /// Another client has its session's secret, and took the session over again
+    /// each time it was attached.
+    #[error("another client with the session's secret keeps taking it over")]
+    Elsewhere,
 }
 
 /// How things stand.
@@ -138,16 +144,6 @@ impl Life {
                 Err(_) => return Lost::Unrenewed,
             }
         }
-    }
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unrenewed => "no renewal was acknowledged in time",
-            Self::Taken => "the server says that it has ended",
-            Self::Closed => "its session was closed",
-        })
     }
 }
 

@@ -26,6 +26,7 @@ use lockport_proto::lock::session_request::Operation;
 use lockport_proto::lock::session_response::Result as Answered;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::Opened;
 use table::Table;
 use tokio::time::Instant;
 
@@ -58,6 +59,10 @@ struct Shared {
 impl Session {
     pub(crate) async fn open(client: Client, options: SessionOptions) -> Result<Self, Error> {
         let opened = stream::open(&client, options).await?;
+        Ok(Self::begin(client, opened))
+    }
+
+    fn begin(client: Client, opened: Opened) -> Self {
         let shared = Arc::new(Shared {
             table: Table::default(),
             life: opened.life(),
@@ -66,9 +71,9 @@ impl Session {
         });
         let runtime = shared.client.connection().runtime();
         drop(runtime.spawn(opened.run(Arc::clone(&shared))));
-        Ok(Self {
+        Self {
             handle: Arc::new(Handle { shared }),
-        })
+        }
     }
 
     /// Acquires every name, all or none: await what this returns. The grant
@@ -113,9 +118,14 @@ impl Session {
         self.shared().table.life_of(token)
     }
 
-    /// Nobody asks about a grant any more.
+    /// One less asks about a grant.
     pub(crate) fn forget(&self, token: u64) {
         self.shared().table.forget(token);
+    }
+
+    /// A grant is given back: other guards of it are told.
+    pub(crate) fn give_back(&self, token: u64) {
+        self.shared().table.give_back(token);
     }
 
     /// Asks, and asks again over another stream if this one breaks.

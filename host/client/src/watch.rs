@@ -152,6 +152,7 @@ impl Watching {
         let client = self.client.clone();
         let connection = client.connection();
         let line = connection.line();
+        let sent = Instant::now();
         let request = connection.request(WatchRequest {
             prefix: self.prefix.clone(),
             from_revision: self.revision,
@@ -172,7 +173,7 @@ impl Watching {
             Ok(Ok((None, _))) => Err(Error::nonsense("the stream has just ended")),
             Ok(Err(status)) => Err(Error::from_status(connection.server(), status)),
             Err(_) => {
-                connection.give_up(&line);
+                connection.give_up(&line, sent);
                 Err(Error::no_answer(connection.server(), within))
             }
         }

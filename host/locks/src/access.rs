@@ -5,7 +5,7 @@
 
 use http::HeaderValue;
 use lockport_store::store::Principal;
-use lockport_store::{LockName, LockPattern};
+use lockport_store::{LockName, LockPattern, Permission};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -63,8 +63,7 @@ pub struct Caller(Arc<Permissions>);
 struct Permissions {
     principal: Principal,
     operator: bool,
-    /// `None` means every lock.
-    locks: Option<Vec<LockPattern>>,
+    locks: Permission,
 }
 
 /// The bearer token is missing or wrong. Which of both is not told.
@@ -151,7 +150,7 @@ impl Caller {
         Self(Arc::new(Permissions {
             principal: Principal::new(principal),
             operator,
-            locks: None,
+            locks: Permission::all(),
         }))
     }
 
@@ -159,7 +158,7 @@ impl Caller {
         Self(Arc::new(Permissions {
             principal: Principal::new(&token.principal),
             operator: token.operator,
-            locks: Some(token.locks),
+            locks: Permission::of(token.locks),
         }))
     }
 
@@ -175,21 +174,12 @@ impl Caller {
 
     /// Whether they may use and see the lock `name`.
     pub fn may_lock(&self, name: &LockName) -> bool {
-        let locks = self.0.locks.as_ref();
-        locks.is_none_or(|locks| locks.iter().any(|it| it.matches(name)))
+        self.0.locks.covers(name)
     }
 
-    /// What the names of all locks that they may see begin with, in order, none
-    /// of them the beginning of another.
-    pub(crate) fn prefixes(&self) -> Vec<&str> {
-        let Some(locks) = &self.0.locks else {
-            return vec![""];
-        };
-        let mut prefixes: Vec<&str> = locks.iter().map(LockPattern::literal).collect();
-        prefixes.sort_unstable();
-        // The beginning of another sorts before it.
-        prefixes.dedup_by(|later, earlier| later.starts_with(&**earlier));
-        prefixes
+    /// The locks they may use and see.
+    pub(crate) fn locks(&self) -> &Permission {
+        &self.0.locks
     }
 }
 
@@ -286,7 +276,6 @@ mod tests {
         assert_eq!(caller.principal().as_str(), ANONYMOUS);
         assert!(caller.is_operator());
         assert!(caller.may_lock(&LockName::new("any/thing").unwrap()));
-        assert_eq!(caller.prefixes(), [""]);
     }
 
     #[test]
@@ -321,7 +310,6 @@ mod tests {
         assert!(!caller.is_operator());
         assert!(caller.may_lock(&LockName::new("a/1").unwrap()));
         assert!(!caller.may_lock(&LockName::new("c/1").unwrap()));
-        assert_eq!(caller.prefixes(), ["a/", "b/"]);
     }
 
     #[test]

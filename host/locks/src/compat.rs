@@ -122,7 +122,7 @@ impl Compatible {
 
     async fn take(&self, caller: &Caller, id: &str) -> Result<Token, Refusal> {
         let name = name(caller, id)?;
-        self.service.drain.check().map_err(unexpected)?;
+        self.service.drain.check_brief().map_err(unexpected)?;
         let token = Token::mint();
         let acquire = Acquire {
             id: token.grant(),

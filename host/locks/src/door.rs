@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::grpc::Grpc;
 use crate::health::Healthy;
 use crate::json;
+use crate::patience::Timed;
 use crate::service::Service;
 use crate::statistics::{Method, Transport};
 use crate::{Compat, Options};
@@ -22,6 +23,7 @@ use axum::Router;
 use axum::body::Body;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, Version};
+use http_body_util::BodyExt;
 use lockport_proto::lock::lock_service_server::{self, LockServiceServer};
 use lockport_proto::lock_manager::lock_manager_service_server::{self, LockManagerServiceServer};
 use lockport_proto::{DESCRIPTORS, Reason};
@@ -30,11 +32,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_reflection::server::Builder;
 use tower_service::Service as Tower;
+
+/// The streams whose requests come for as long as their clients like. A
+/// session's is timed until its first.
+const SESSION: &str = "/lockport.lock.v1.LockService/Session";
+const REFLECTION: &str = "/grpc.reflection.";
+
+/// What is asked by whoever looks whether the node lives: one answer, at once.
+const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 /// The door of one lock API. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +59,8 @@ struct Rooms {
     compat: Option<CompatRoom>,
     /// Health and reflection.
     open: Router,
+    /// How many more streams of these may be open.
+    open_streams: Arc<Semaphore>,
 }
 
 /// The older contract.
@@ -80,6 +93,7 @@ impl Door {
             grpc: grpc.max_decoding_message_size(limit),
             compat: compat.map(|it| CompatRoom::new(service, it, limit)),
             open: open(service, compat.is_some()),
+            open_streams: Arc::new(Semaphore::new(options.limits.open_streams)),
         }))
     }
 }
@@ -103,7 +117,7 @@ impl Rooms {
     async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
         let room = Room::of(request.uri().path());
         if room == Room::Open {
-            return answer(self.open.clone(), request).await;
+            return self.answer_stranger(request).await;
         }
         let Some(caller) = self.caller(room, request.headers()) else {
             return self.refuse(request.headers(), Failure::unauthenticated());
@@ -117,11 +131,13 @@ impl Rooms {
         }
         match (room, &self.compat) {
             (Room::Grpc, _) => {
-                let response = answer(self.grpc.clone(), request).await;
+                let response = answer(self.grpc.clone(), self.timed(request)).await;
                 self.explain(response)
             }
             (Room::Json, _) => json::answer(&self.service, &caller, request).await,
-            (Room::CompatGrpc, Some(compat)) => answer(compat.grpc.clone(), request).await,
+            (Room::CompatGrpc, Some(compat)) => {
+                answer(compat.grpc.clone(), self.timed(request)).await
+            }
             (Room::CompatHttp, Some(compat)) => {
                 compat_http::answer(&compat.compatible, &caller, &request.into_parts().0).await
             }
@@ -130,6 +146,35 @@ impl Rooms {
                 self.refuse(request.headers(), failure)
             }
         }
+    }
+
+    /// Answers who needs no token, and so could have any number of streams.
+    async fn answer_stranger(&self, request: Request<Body>) -> Response<Body> {
+        if request.uri().path() == HEALTH_CHECK {
+            return answer(self.open.clone(), self.timed(request)).await;
+        }
+        let Ok(permit) = Arc::clone(&self.open_streams).try_acquire_owned() else {
+            let why = "too many streams that need no token are open";
+            return self.refuse(request.headers(), Failure::new(Reason::Quota, why));
+        };
+        let response = answer(self.open.clone(), self.timed(request)).await;
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                // It lives as long as the stream.
+                let _permit = &permit;
+                frame
+            }))
+        })
+    }
+
+    /// A request whose body has to come in time, unless it may go on for as long
+    /// as its client likes.
+    fn timed(&self, request: Request<Body>) -> Request<Body> {
+        let path = request.uri().path();
+        if path == SESSION || path.starts_with(REFLECTION) {
+            return request;
+        }
+        request.map(|body| Body::new(Timed::new(body, Arc::clone(&self.service))))
     }
 
     /// Who calls, if they may come in.
@@ -172,12 +217,16 @@ impl Rooms {
             None => Status::unimplemented(""),
         };
         let status = Failure::of_library(&status, self.service.limits.message_bytes);
-        let reason = Failure::reason_of(&status).unwrap_or(Reason::InvalidRequest);
-        self.count(
-            Failure::new(reason, ""),
-            Transport::Grpc,
-            status.into_http(),
-        )
+        let reason = Failure::reason_of(&status);
+        let response = status.into_http();
+        match reason {
+            Some(reason) => self.count(Failure::new(reason, ""), Transport::Grpc, response),
+            None => {
+                // The client has gone.
+                drop(self.service.counters.ask(Method::Other, Transport::Grpc));
+                response
+            }
+        }
     }
 
     fn count(
@@ -223,7 +272,7 @@ impl Room {
             .is_some_and(|it| it.is_empty() || it.starts_with('/'))
         {
             Self::CompatHttp
-        } else if begins(health_server::SERVICE_NAME) || path.starts_with("/grpc.reflection.") {
+        } else if begins(health_server::SERVICE_NAME) || path.starts_with(REFLECTION) {
             Self::Open
         } else {
             Self::Nowhere

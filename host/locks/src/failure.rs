@@ -4,18 +4,22 @@
 //! into a gRPC status with an `ErrorInfo`, into a problem document, and into
 //! the failure on a session's stream.
 
+use crate::statistics::Method;
 use axum::body::Body;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use lockport_proto::{ERROR_DOMAIN, Reason, lock as proto};
 use lockport_store::name::InvalidName;
 use lockport_store::store::{
-    AcquireError, Field, Invalid, ReleaseError, RenewError, SessionError, StoreError, WatchError,
+    AcquireError, Field, ForceError, Invalid, ReleaseError, RenewError, SessionError, StoreError,
+    WatchError,
 };
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -101,10 +105,35 @@ impl Failure {
         Self::new(Reason::Draining, "the node is about to end; ask another")
     }
 
+    /// Nothing that lasts was asked, or nothing was begun.
     pub(crate) fn deadline() -> Self {
         Self::new(
             Reason::DeadlineExceeded,
             "the client's deadline passed; what was waited for is given up",
+        )
+    }
+
+    /// The client's deadline passed while something was changed.
+    pub(crate) fn outcome_unknown(method: Method) -> Self {
+        let why = match method {
+            Method::Acquire => {
+                "the client's deadline passed: what was asked may have happened; ask again with the same request id to find out, or cancel it"
+            }
+            Method::ForceRelease => {
+                "the client's deadline passed: what was asked may have happened; look who holds the lock to find out"
+            }
+            _ => {
+                "the client's deadline passed: what was asked may have happened; ask again to find out, it does nothing twice"
+            }
+        };
+        Self::new(Reason::DeadlineExceeded, why)
+    }
+
+    /// A request's body does not come.
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        Self::new(
+            Reason::TooSlow,
+            format!("the body did not come within {limit:?}; nothing was begun"),
         )
     }
 
@@ -196,6 +225,15 @@ impl From<RenewError> for Failure {
     }
 }
 
+impl From<ForceError> for Failure {
+    fn from(error: ForceError) -> Self {
+        match error {
+            ForceError::NotPermitted => Self::new(Reason::AccessDenied, error.to_string()),
+            ForceError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<ReleaseError> for Failure {
     fn from(error: ReleaseError) -> Self {
         match error {
@@ -259,9 +297,14 @@ impl From<&Failure> for proto::Failure {
 impl Failure {
     /// What the gRPC library refuses itself, with a reason: what it cannot
     /// read, and methods it does not know. Its code stays, unless the table
-    /// knows better.
+    /// knows better. Without a reason if the client has gone: nobody reads it.
     pub(crate) fn of_library(status: &Status, message_bytes: usize) -> Status {
         const UNREADABLE: &str = "failed to decode Protobuf message";
+        // What the connection says comes with a cause, and at times that is one
+        // of ours: a body that did not come in time.
+        if !status.details().is_empty() || status.source().is_some() {
+            return status.clone();
+        }
         let message = status.message().to_owned();
         let refused = match status.code() {
             Code::OutOfRange | Code::ResourceExhausted => {

@@ -129,7 +129,8 @@ impl Grpc {
             Some(deadline) if deadline <= Instant::now() => Err(Failure::deadline()),
             Some(deadline) => match timeout_at(deadline, answer).await {
                 Ok(answer) => answer,
-                Err(_) => Err(Failure::deadline()),
+                Err(_) if method.only_looks() => Err(Failure::deadline()),
+                Err(_) => Err(Failure::outcome_unknown(method)),
             },
         };
         match asked.answered(answer) {

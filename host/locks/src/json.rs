@@ -21,8 +21,8 @@ use lockport_proto::lock as proto;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::Future;
-use std::panic::catch_unwind;
 use std::sync::Arc;
+use tokio::time::timeout;
 
 const JSON: &str = "application/json";
 
@@ -225,10 +225,12 @@ impl Calling<'_> {
             return Err(Failure::new(Reason::UnsupportedMediaType, why));
         }
         let limit = self.service.limits.message_bytes;
-        match Limited::new(body, limit).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
-            Err(_) => {
+        let patience = self.service.limits.body;
+        match timeout(patience, Limited::new(body, limit).collect()).await {
+            Err(_) => Err(Failure::too_slow(patience)),
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(limit)),
+            Ok(Err(_)) => {
                 let why = "the body broke off";
                 Err(Failure::new(Reason::InvalidRequest, why))
             }
@@ -248,13 +250,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Reads a message.
 fn parse<Q: DeserializeOwned>(bytes: &[u8]) -> Result<Q, Failure> {
-    let invalid = |why: String| Failure::new(Reason::InvalidRequest, why);
-    // The library's durations overflow at their least value, and panic where
-    // that is checked.
-    match catch_unwind(|| serde_json::from_slice(bytes)) {
-        Ok(parsed) => parsed.map_err(|why| invalid(format!("the body cannot be read: {why}"))),
-        Err(_) => Err(invalid(
-            "the body has a number that is out of range".to_owned(),
-        )),
-    }
+    serde_json::from_slice(bytes).map_err(|why| {
+        let why = format!("the body cannot be read: {why}");
+        Failure::new(Reason::InvalidRequest, why)
+    })
 }

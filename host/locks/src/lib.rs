@@ -31,6 +31,7 @@ mod convert;
 mod drain;
 mod failure;
 mod list;
+mod patience;
 mod percent;
 mod service;
 
@@ -102,11 +103,20 @@ impl LockApi {
         axum::Router::new().fallback_service(self.door.clone())
     }
 
-    /// Says that the node is about to end: the health is not serving, waits and
-    /// streams end with `DRAINING`, and nothing new is acquired, opened or
-    /// watched. Grants are still renewed and released. Cannot be taken back.
+    /// Says that the node is about to end: the health is not serving, waits end
+    /// with `DRAINING`, and no new wait and no new session begins. Whoever holds
+    /// something keeps it: sessions go on to beat and are attached again, and
+    /// everything that is answered at once is answered. Cannot be taken back.
     pub fn drain(&self) {
         self.service.drain.begin();
+    }
+
+    /// Says that the node ends: the streams of sessions and watches end with
+    /// `DRAINING`, and nothing new is acquired, attached or watched. Grants are
+    /// still renewed and released, for as long as the port is served. Cannot be
+    /// taken back.
+    pub fn end(&self) {
+        self.service.drain.end();
     }
 
     /// What was asked, how it was answered, and what is open.

@@ -14,6 +14,12 @@ pub struct Limits {
     /// How many operations of one session's stream may wait, watches included;
     /// beyond it they are refused. Default 10 000.
     pub session_waits: usize,
+    /// How long the body of a request may take to come, or the first message on
+    /// a session's stream. Default 30 s.
+    pub body: Duration,
+    /// How many streams that need no token may be open, those of the health and
+    /// of the reflection service; beyond it they are refused. Default 1 000.
+    pub open_streams: usize,
     /// How often a watcher is told that nothing happened. Default 10 s.
     pub progress: Duration,
 }
@@ -24,6 +30,8 @@ impl Default for Limits {
             message_bytes: 256 * 1024,
             session_in_flight: 1024,
             session_waits: 10_000,
+            body: Duration::from_secs(30),
+            open_streams: 1000,
             progress: Duration::from_secs(10),
         }
     }

@@ -1,9 +1,9 @@
 //! Pages of locks, of those that a caller may see.
 //!
-//! A page is filled from as many of the store's pages as it takes. The token
-//! of the next one is the name of the last lock shown, so it tells nothing
-//! about locks that were left out. Names are looked for only below what the
-//! caller's patterns begin with, so a token for `order/*` pays for orders only.
+//! The store looks only among names that begin as the caller's patterns do, and
+//! shows none that they do not permit. A page may end earlier than the store's,
+//! by its bytes. The token of the next one is the name of the last lock shown,
+//! so it tells nothing about locks that were left out.
 
 use crate::access::Caller;
 use crate::convert;
@@ -33,47 +33,36 @@ pub(crate) async fn list(
 ) -> Result<proto::ListResponse, Failure> {
     let size = page_size(request.page_size)?;
     check_prefix(&request.prefix)?;
-    let mut after = match request.page_token.as_str() {
+    let after = match request.page_token.as_str() {
         "" => None,
         token => Some(LockName::new(token).map_err(|_| {
             let why = "is not one that a page ended with";
             Failure::field(Reason::InvalidPage, "pageToken", why)
         })?),
     };
-    let mut locks: Vec<proto::Lock> = Vec::new();
-    let mut bytes = 0;
-    for prefix in prefixes(caller, &request.prefix) {
-        loop {
-            let query = LockQuery {
-                prefix: prefix.to_owned(),
-                after: after.clone(),
-                limit: LIST_LIMIT_MAX.min(size + 1),
-            };
-            let page = store.locks(query).await?;
-            for lock in page.locks {
-                after = Some(lock.name.clone());
-                if !caller.may_lock(&lock.name) {
-                    continue;
-                }
-                if locks.len() == size || bytes >= PAGE_BYTES {
-                    let next = locks.last().map(|it| it.name.clone());
-                    return Ok(proto::ListResponse {
-                        locks,
-                        next_page_token: next.unwrap_or_default(),
-                    });
-                }
-                let lock = convert::of_lock(lock);
-                bytes += lock.encoded_len();
-                locks.push(lock);
-            }
-            if !page.more {
-                break;
-            }
+    let query = LockQuery {
+        permission: caller.locks().clone(),
+        prefix: request.prefix,
+        after,
+        limit: size,
+    };
+    let page = store.locks(query).await?;
+    let mut locks: Vec<proto::Lock> = Vec::with_capacity(page.locks.len());
+    let (mut bytes, mut more) = (0, page.more);
+    for lock in page.locks {
+        if bytes >= PAGE_BYTES {
+            more = true;
+            break;
         }
+        let lock = convert::of_lock(lock);
+        bytes += lock.encoded_len();
+        locks.push(lock);
     }
+    let last = locks.last().filter(|_| more);
+    let next_page_token = last.map(|it| it.name.clone()).unwrap_or_default();
     Ok(proto::ListResponse {
         locks,
-        next_page_token: String::new(),
+        next_page_token,
     })
 }
 
@@ -98,16 +87,4 @@ fn page_size(given: u32) -> Result<usize, Failure> {
             Err(Failure::field(Reason::InvalidPage, "pageSize", why))
         }
     }
-}
-
-/// What the names begin with that are asked for and may be seen, in order.
-fn prefixes<'a>(caller: &'a Caller, asked: &'a str) -> Vec<&'a str> {
-    let narrower = |permitted: &'a str| {
-        if asked.starts_with(permitted) {
-            Some(asked)
-        } else {
-            permitted.starts_with(asked).then_some(permitted)
-        }
-    };
-    caller.prefixes().into_iter().filter_map(narrower).collect()
 }

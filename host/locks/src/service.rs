@@ -43,13 +43,16 @@ impl Service {
         request: proto::AcquireRequest,
         on: Option<&OnSession>,
     ) -> Result<proto::AcquireResponse, Failure> {
-        self.drain.check()?;
+        self.drain.check_brief()?;
         let (secret, acquire) = self.read_acquire(caller, &request, on)?;
         let (mode, label) = (acquire.mode, Arc::clone(&acquire.party.label));
         let waits = !acquire.wait.is_zero();
+        if waits {
+            self.drain.check_lasting()?;
+        }
         let answer = self.store.acquire(acquire);
         let granted = match waits {
-            true => self.drain.unless(answer).await?,
+            true => self.drain.unless_begun(answer).await?,
             false => answer.await,
         };
         match granted {
@@ -155,9 +158,11 @@ impl Service {
         }
         let name = convert::name(caller, &request.name)?;
         let reason = convert::required(&request.reason, "reason", Reason::InvalidReason)?;
-        let principal = caller.principal().clone();
+        let (principal, permission) = (caller.principal().clone(), caller.locks().clone());
         // The store writes to the log who took what from whom, and why.
-        let answer = self.store.force_release(name, principal, reason.to_owned());
+        let answer = self
+            .store
+            .force_release(name, principal, permission, reason.to_owned());
         let taken = answer.await?.into_iter().map(convert::of_taken).collect();
         Ok(proto::ForceReleaseResponse { taken })
     }
@@ -165,7 +170,7 @@ impl Service {
     // === secrets ===
 
     /// The secret of what the caller asks for under this request id.
-    fn of_request(&self, caller: &Caller, id: &str) -> Result<Secret, Failure> {
+    pub(crate) fn of_request(&self, caller: &Caller, id: &str) -> Result<Secret, Failure> {
         if id.len() > convert::TEXT_BYTES_MAX {
             let why = format!(
                 "has {} bytes; at most {} are allowed",

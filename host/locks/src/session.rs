@@ -35,7 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::{Status, Streaming};
 
 /// How many requests are read in a row before answers that have come since are
@@ -48,8 +48,8 @@ pub(crate) struct SessionStream {
     caller: Caller,
     requests: Streaming<proto::SessionRequest>,
     stage: Stage,
-    /// Ends when the node is about to.
-    draining: BoxFuture<'static, ()>,
+    /// Resolves when the node ends.
+    ending: BoxFuture<'static, ()>,
     /// The client's own deadline for the whole stream.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Whether it has been counted how the stream ended.
@@ -58,7 +58,8 @@ pub(crate) struct SessionStream {
 }
 
 enum Stage {
-    New,
+    /// Until when the first request has to come, once it was missed.
+    New(Option<Pin<Box<Sleep>>>),
     Opening(u64, BoxFuture<'static, Result<Opened, Failure>>),
     Open(Session),
     Over,
@@ -104,10 +105,10 @@ impl SessionStream {
         deadline: Option<Instant>,
     ) -> Self {
         Self {
-            draining: Box::pin(service.drain.begun()),
+            ending: Box::pin(service.drain.ending()),
             deadline: deadline.map(|it| Box::pin(sleep_until(it))),
             _open: Open::new(&service.counters.sessions),
-            stage: Stage::New,
+            stage: Stage::New(None),
             is_counted: false,
             service,
             caller,
@@ -116,16 +117,27 @@ impl SessionStream {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        // First, for there may always be something to read or to answer.
+        if let Some(end) = self.end() {
+            return Poll::Ready(Err(end.into()));
+        }
         loop {
             let next = match &mut self.stage {
-                Stage::New => match Pin::new(&mut self.requests).poll_next(cx) {
+                Stage::New(end) => match Pin::new(&mut self.requests).poll_next(cx) {
                     Poll::Ready(Some(Ok(request))) => {
                         self.stage = self.open(request)?;
                         continue;
                     }
                     Poll::Ready(Some(Err(status))) => Err(self.refused(&status)),
                     Poll::Ready(None) => Ok(None),
-                    Poll::Pending => return self.poll_ends(cx),
+                    Poll::Pending => {
+                        let patience = self.service.limits.body;
+                        let end = end.get_or_insert_with(|| Box::pin(sleep(patience)));
+                        match end.as_mut().poll(cx) {
+                            Poll::Ready(()) => Err(Failure::too_slow(patience).into()),
+                            Poll::Pending => return self.poll_end(cx),
+                        }
+                    }
                 },
                 Stage::Opening(id, opening) => match opening.as_mut().poll(cx) {
                     Poll::Ready(Ok(opened)) => {
@@ -135,11 +147,11 @@ impl SessionStream {
                         Ok(Some(response))
                     }
                     Poll::Ready(Err(failure)) => Err(failure.into()),
-                    Poll::Pending => return self.poll_ends(cx),
+                    Poll::Pending => return self.poll_end(cx),
                 },
                 Stage::Open(session) => match session.poll(&self.caller, &mut self.requests, cx) {
                     Poll::Ready(next) => next,
-                    Poll::Pending => return self.poll_ends(cx),
+                    Poll::Pending => return self.poll_end(cx),
                 },
                 Stage::Over => Ok(None),
             };
@@ -147,9 +159,17 @@ impl SessionStream {
         }
     }
 
-    /// What ends the stream from outside, looked at when it has nothing to do.
-    fn poll_ends(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if self.draining.as_mut().poll(cx).is_ready() {
+    /// What has ended the stream from outside.
+    fn end(&self) -> Option<Failure> {
+        let is_over = |it: &Pin<Box<Sleep>>| it.deadline() <= Instant::now();
+        let deadline = self.deadline.as_ref().filter(|it| is_over(it));
+        let ending = self.service.drain.check_brief().err();
+        ending.or_else(|| deadline.map(|_| Failure::deadline()))
+    }
+
+    /// Waits for what ends the stream from outside.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.ending.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Failure::draining().into()));
         }
         let deadline = self.deadline.as_mut();
@@ -183,10 +203,13 @@ impl SessionStream {
     fn count(&mut self, next: &Next) {
         self.is_counted = true;
         let asked = self.service.counters.ask(Method::Session, Transport::Grpc);
-        let reason = next.as_ref().err().and_then(Failure::reason_of);
-        let end = match reason {
-            Some(reason) => Err(Failure::new(reason, "")),
-            None => Ok(()),
+        let end = match next {
+            Ok(_) => Ok(()),
+            Err(status) => match Failure::reason_of(status) {
+                Some(reason) => Err(Failure::new(reason, "")),
+                // The client has gone.
+                None => return,
+            },
         };
         drop(asked.answered(end));
     }
@@ -258,19 +281,13 @@ impl Session {
             if let Poll::Ready(next) = self.poll_lost(cx) {
                 return Poll::Ready(next);
             }
-            match self.in_flight.poll(cx) {
-                Poll::Ready(Step { response, closed }) => {
-                    self.closed(closed);
-                    return Poll::Ready(Ok(Some(response)));
-                }
-                Poll::Pending if self.closing == Closing::Done => {
-                    // Watches would go on; nobody waits for those any more.
-                    match self.in_flight.has_but_watches() {
-                        true => return Poll::Pending,
-                        false => return Poll::Ready(Ok(None)),
-                    }
-                }
-                Poll::Pending => {}
+            // Watches would go on; nobody waits for those any more.
+            if self.closing == Closing::Done && !self.in_flight.has_but_watches() {
+                return Poll::Ready(Ok(None));
+            }
+            if let Poll::Ready(Step { response, closed }) = self.in_flight.poll(cx) {
+                self.closed(closed);
+                return Poll::Ready(Ok(Some(response)));
             }
             // After a streak there may be more to read.
             if !(reads && is_streak) {

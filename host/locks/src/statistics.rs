@@ -84,6 +84,13 @@ labels! {
     }
 }
 
+impl Method {
+    /// Whether asking for it changes nothing.
+    pub(crate) const fn only_looks(self) -> bool {
+        matches!(self, Self::Get | Self::List | Self::Watch)
+    }
+}
+
 /// How many outcomes there are: success, to be given up, and each reason.
 const OUTCOMES: usize = 2 + Reason::ALL.len();
 const OK: usize = 0;

@@ -31,7 +31,7 @@ impl Watcher {
         caller: &Caller,
         request: proto::WatchRequest,
     ) -> Result<Self, Failure> {
-        service.drain.check()?;
+        service.drain.check_brief()?;
         check_prefix(&request.prefix)?;
         let query = WatchQuery {
             prefix: request.prefix,
@@ -75,7 +75,7 @@ impl Watcher {
         stream::unfold(Some(self), move |watcher| async move {
             let mut watcher = watcher?;
             let service = Arc::clone(&watcher.service);
-            let item = service.drain.unless(watcher.next_by(deadline)).await;
+            let item = service.drain.unless_ending(watcher.next_by(deadline)).await;
             let item = item.and_then(|it| it);
             let goes_on = item.is_ok();
             Some((item, goes_on.then_some(watcher)))
@@ -88,6 +88,8 @@ impl Watcher {
     ) -> Result<proto::WatchResponse, Failure> {
         match deadline {
             None => self.next().await,
+            // Looked at first, for there may always be something to tell.
+            Some(deadline) if deadline <= Instant::now() => Err(Failure::deadline()),
             Some(deadline) => match timeout_at(deadline, self.next()).await {
                 Ok(item) => item,
                 Err(_) => Err(Failure::deadline()),

@@ -5,9 +5,11 @@
 //! The comments of the generated types are those of the `.proto` files.
 
 pub mod codec;
+mod duration;
 pub mod reason;
 mod timestamp;
 
+pub use duration::Duration;
 pub use reason::Reason;
 pub use timestamp::Timestamp;
 
@@ -34,9 +36,6 @@ pub mod lock {
 pub mod lock_manager {
     tonic::include_proto!("lock_manager");
 }
-
-/// Durations as they travel.
-pub use pbjson_types::Duration;
 
 /// Descriptors of every file, those they import included: for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));

@@ -94,6 +94,8 @@ reasons! {
     Draining = "DRAINING", Unavailable, SERVICE_UNAVAILABLE;
     /// The client's own deadline passed.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, GATEWAY_TIMEOUT;
+    /// The body did not come in time; nothing was begun.
+    TooSlow = "TOO_SLOW", DeadlineExceeded, REQUEST_TIMEOUT;
     /// There is no such method, path or lock API.
     NotFound = "NOT_FOUND", Unimplemented, NOT_FOUND;
     /// The path takes another HTTP method.

@@ -74,6 +74,18 @@ pub(super) struct LockArgs {
     pub(super) command: Vec<OsString>,
 }
 
+/// `lockport tied`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TiedArgs {
+    /// The process to end with
+    #[arg(long, value_name = "PID")]
+    pub(super) parent: i32,
+
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    pub(super) command: Vec<OsString>,
+}
+
 /// `lockport locks`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct LocksArgs {

@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 /// The longest token file that is read: a token is a line.
 const TOKEN_BYTES_MAX: u64 = 4096;
 
-/// Connects to the lock API.
-pub(super) async fn connect(server: &Server) -> Result<Client, Report> {
+/// How the lock API is reached. Reads the token.
+pub(super) fn options(server: &Server) -> Result<Options, Report> {
     let mut options = Options {
         server: server.server.clone(),
         ..Options::from_env()
@@ -21,7 +21,7 @@ pub(super) async fn connect(server: &Server) -> Result<Client, Report> {
     if let Some(file) = &server.token_file {
         options.token = Some(read_token(file)?);
     }
-    Ok(Client::connect(options).await?)
+    Ok(options)
 }
 
 /// What is asked for, not sent yet.
@@ -79,11 +79,17 @@ fn read_token(file: &Path) -> Result<String, Report> {
         causes: vec![cause],
         hint: None,
     };
-    let mut token = String::new();
+    let mut text = Vec::new();
     std::fs::File::open(file)
-        .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut token))
+        // One more than allowed, to see that there is more.
+        .and_then(|file| file.take(TOKEN_BYTES_MAX + 1).read_to_end(&mut text))
         .map_err(|error| refuse(error.to_string()))?;
-    match token.trim() {
+    if text.len() as u64 > TOKEN_BYTES_MAX {
+        let why = format!("it has more than {TOKEN_BYTES_MAX} bytes: a token is a line");
+        return Err(refuse(why));
+    }
+    let text = String::from_utf8(text).map_err(|error| refuse(error.to_string()))?;
+    match text.trim() {
         "" => Err(refuse("the file is empty".to_owned())),
         token => Ok(token.to_owned()),
     }

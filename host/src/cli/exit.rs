@@ -101,6 +101,16 @@ impl Report {
         }
     }
 
+    /// There is no command to run.
+    pub fn no_command() -> Self {
+        Self {
+            exit: Exit::Usage,
+            error: "there is no command to run".to_owned(),
+            causes: vec![],
+            hint: None,
+        }
+    }
+
     /// A fault of ours: something that was not supposed to fail.
     pub fn fault(error: &dyn Error) -> Self {
         Self::new(Exit::Fault, error, None)

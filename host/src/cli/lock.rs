@@ -11,10 +11,18 @@
 //! ```
 //!
 //! A renewal that is late, but comes, moves the deadline on; the command has
-//! been told to end by then, and is given the more time for it.
+//! been told to end by then, and is given the more time for it. If this process
+//! stood still meanwhile, all it does when it goes on is to kill the command.
+//! If it is itself killed, the kernel does that: see `tied.rs`.
+//!
+//! A command that is lost takes with it all that it has started, and only then
+//! are the locks released. What has become a daemon before gets away: to find it
+//! this process would have to adopt, and bury, every orphan from the start.
 
 mod child;
+mod descendants;
 mod signals;
+pub(super) mod tied;
 
 use super::arguments::LockArgs;
 use super::exit::{Exit, Report};
@@ -27,7 +35,7 @@ use signals::Signals;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::select;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long before the locks can be granted to others the command is killed,
 /// so that it is gone by then.
@@ -50,15 +58,21 @@ enum End {
 /// Runs the command under its locks. The exit code is the command's.
 pub(super) fn run(global: &Global, lock: &LockArgs) -> Result<ExitCode, Report> {
     let _flush = client::log(global);
+    // Before signals are listened to, for nobody would while it is read.
+    let options = client::options(&lock.server)?;
     client::runtime()?.block_on(async {
         // From the start: a signal while it waits gives up the wait.
         let mut signals = Signals::listen().map_err(|error| Report::fault(&error))?;
-        let client = client::connect(&lock.server).await?;
+        tracing::debug!(server = lock.server.server, "connecting");
+        let client = select! {
+            client = Client::connect(options) => client?,
+            signal = signals.next_ending() => return Ok(signals::exit_code(signal)),
+        };
         let guard = match acquire(&client, lock, &mut signals).await? {
             Ok(guard) => guard,
-            Err(signal) => return Ok(ExitCode::from(signals::exit_code(signal))),
+            Err(signal) => return Ok(signals::exit_code(signal)),
         };
-        let ended = match Child::spawn(&lock.command, &guard) {
+        let ended = match Child::spawn(global, &lock.command, &guard) {
             Ok(mut child) => supervise(&mut child, &guard, &mut signals).await,
             Err(report) => Err(report),
         };
@@ -67,7 +81,7 @@ pub(super) fn run(global: &Global, lock: &LockArgs) -> Result<ExitCode, Report> 
             End::Ended(code) => Ok(ExitCode::from(code)),
             End::Lost => Err(Report {
                 exit: Exit::Lost,
-                error: "the locks could not be kept, so the command was ended".to_owned(),
+                error: "the locks were lost before the command had ended".to_owned(),
                 causes: vec![],
                 hint: Some("see `lockport locks get`; a longer --lease bears longer faults".into()),
             }),
@@ -93,9 +107,16 @@ async fn acquire(
         },
         signal = signals.next_ending() => signal,
     };
-    // What was granted meanwhile is given back before this process ends.
-    if let Ok(Err(error)) = timeout(RELEASE_PATIENCE, client.cancel(&request_id)).await {
-        tracing::warn!(%error, "the wait could not be given up: its locks may be held for a lease");
+    // What was granted meanwhile is given back before this process ends, unless
+    // it is told a second time.
+    let held = "the wait could not be given up: its locks may be held for a lease";
+    select! {
+        cancelled = timeout(RELEASE_PATIENCE, client.cancel(&request_id)) => match cancelled {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "{held}"),
+            Err(_) => tracing::warn!("{held}"),
+        },
+        _ = signals.next_ending() => tracing::warn!("{held}"),
     }
     Ok(Err(stopped))
 }
@@ -112,41 +133,46 @@ fn refused(error: lockport_client::Error, chosen: Option<u8>) -> Report {
     }
 }
 
-/// Sees the command to its end.
+/// Sees the command to its end. If the locks are lost, everything that it has
+/// started has ended too, as far as the kernel lets it.
 async fn supervise(child: &mut Child, guard: &Guard, signals: &mut Signals) -> Result<End, Report> {
-    // When the command is told to end, and by when it has to.
     let danger = || guard.deadline() - guard.lease() / 3;
-    let last = || guard.deadline() - KILL_AHEAD;
     let mut told = false;
-    let mut taken: Option<Instant> = None;
     let mut killed = false;
+    // By when a command has to end whose locks were taken away.
+    let mut end_by: Option<Instant> = None;
     loop {
-        let kill_at = taken.map_or(last(), |at| at.min(last()));
+        // A renewal may have moved it on.
+        let last = guard.deadline() - KILL_AHEAD;
+        let kill_at = end_by.map_or(last, |at| at.min(last));
+        if !killed && Instant::now() >= kill_at {
+            (told, killed) = (true, true);
+            tracing::warn!("the locks are lost: the command is killed");
+            child.kill();
+        }
         select! {
             biased;
             ended = child.wait() => {
                 let code = ended.map_err(|error| Report::fault(&error))?;
-                if !told {
+                // If this process stood still, the command may have gone on
+                // for longer than its locks, though it has ended since.
+                if !told && guard.is_held() {
                     return Ok(End::Ended(code));
                 }
-                child.kill_rest();
+                kill_rest(child, guard).await;
                 return Ok(End::Lost);
             }
+            () = sleep_until(kill_at), if !killed => {}
             signal = signals.next() => child.pass_on(signal),
-            () = sleep_until(kill_at), if told && !killed => {
-                // A renewal may have come meanwhile.
-                if Instant::now() >= taken.map_or(last(), |at| at.min(last())) {
-                    killed = true;
-                    child.signal(Signal::KILL);
-                }
-            }
-            lost = guard.lost(), if taken.is_none() => {
+            lost = guard.lost(), if end_by.is_none() => {
                 let now = Instant::now();
-                taken = Some(match lost {
-                    Lost::Taken | Lost::Closed => now + TAKEN_PATIENCE,
+                end_by = Some(match lost {
                     Lost::Unrenewed => now,
+                    Lost::Taken | Lost::Closed | Lost::Elsewhere => {
+                        tell(child, &mut told, &lost.to_string());
+                        now + TAKEN_PATIENCE
+                    }
                 });
-                tell(child, &mut told, &lost.to_string());
             }
             () = sleep_until(danger()), if !told => {
                 if Instant::now() >= danger() {
@@ -162,7 +188,20 @@ fn tell(child: &Child, told: &mut bool, why: &str) {
     if !*told {
         *told = true;
         tracing::warn!("the locks are lost: {why}; the command is told to end");
-        child.signal(Signal::TERM);
+        child.tell();
+    }
+}
+
+/// Kills what the command has left behind, and waits until it is gone; if the
+/// kernel is in the way of that, until it makes no difference to others.
+async fn kill_rest(child: &Child, guard: &Guard) {
+    let lost = async {
+        guard.lost().await;
+        sleep(TAKEN_PATIENCE).await;
+    };
+    select! {
+        () = child.kill_rest() => {}
+        () = lost => tracing::warn!("something that the command has started does not end"),
     }
 }
 

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 pub(super) fn run(global: &Global, locks: &LocksArgs, output: &Output) -> Result<(), Report> {
     let _flush = client::log(global);
     client::runtime()?.block_on(async {
-        let client = client::connect(&locks.server).await?;
+        let client = Client::connect(client::options(&locks.server)?).await?;
         match &locks.command {
             LocksCommand::Ls { prefix } => list(&client, prefix, output).await,
             LocksCommand::Get { name } => get(&client, name, output).await,

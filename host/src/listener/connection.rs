@@ -11,10 +11,10 @@
 //! the protocol takes care of that. On HTTP/1 an idle connection is not closed
 //! at once: for a moment it serves what comes, and says that it is the last.
 
-use super::Options;
 use super::preface::{self, Begun, Protocol};
 use super::progress::{Alive, Busy, Noted, Patience, Progress, Slow, Tracked};
 use super::service::Service;
+use super::{Options, Ping};
 use crate::shutdown::{Phase, Shutdown};
 use crate::telemetry;
 use http::header::CONNECTION;
@@ -23,7 +23,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use std::convert::Infallible;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +37,7 @@ pub(super) struct Connection<S> {
     service: S,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    ping: Ping,
     patience: Patience,
     /// How often progress is compared with patience.
     tick: Duration,
@@ -77,6 +80,11 @@ const RESETS_PENDING_MAX: usize = 20;
 /// them; beyond it the connection is cut.
 const RESETS_FOR_ERRORS_MAX: usize = 100;
 
+/// How often a peer that does not answer is asked again by the system, and the
+/// shortest time between two times, which is its unit.
+const PROBES: u32 = 4;
+const PROBE_MIN: Duration = Duration::from_secs(1);
+
 /// Bounds of [`Connection::tick`].
 const TICK_MIN: Duration = Duration::from_millis(5);
 const TICK_MAX: Duration = Duration::from_secs(5);
@@ -89,6 +97,7 @@ impl<S: Service> Connection<S> {
             service,
             http1: http1(options),
             http2: http2(options),
+            ping: options.ping.clone(),
             tick: (shortest / 4).clamp(TICK_MIN, TICK_MAX),
             patience,
         }
@@ -102,7 +111,9 @@ impl<S: Service> Connection<S> {
         shutdown: Shutdown,
         alive: Alive,
     ) {
-        prepare(&stream);
+        if let Err(error) = prepare(&stream, &self.ping) {
+            tracing::debug!(%error, "a connection is served as it is");
+        }
         let progress = Arc::new(Progress::new(alive));
         let Some((protocol, begun)) = self.recognise(&mut stream, &progress, &shutdown).await
         else {
@@ -240,11 +251,25 @@ impl<S: Service> Connection<S> {
     }
 }
 
-/// Small answers go out at once.
-fn prepare(stream: &TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot turn off delayed sending");
-    }
+/// Small answers go out at once, and the system cuts the connection when its
+/// peer has gone without a word.
+pub(super) fn prepare(stream: &TcpStream, ping: &Ping) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Only on HTTP/2 do we ask a quiet peer ourselves.
+    sockopt::set_tcp_keepidle(stream, ping.every.max(PROBE_MIN))?;
+    sockopt::set_tcp_keepintvl(stream, (ping.timeout / PROBES).max(PROBE_MIN))?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    // What was sent is asked about far longer than that, unless it is said.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, patience_millis(ping))?;
+    Ok(())
+}
+
+/// How long nothing may be heard of a peer, in milliseconds.
+#[cfg(target_os = "linux")]
+fn patience_millis(ping: &Ping) -> u32 {
+    u32::try_from((ping.every + ping.timeout).as_millis()).unwrap_or(u32::MAX)
 }
 
 /// Waits until the node drains and no request is likely to be on its way.

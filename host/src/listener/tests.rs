@@ -261,3 +261,50 @@ async fn who_has_connected_before_draining_begins_is_served() {
     assert!(ask(&mut stream).await.contains("NO_ROUTE"));
     within(door.served).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_cannot_accept_ends_at_once_when_it_is_told_to() {
+    let listener = Listener {
+        socket: failing().unwrap(),
+        address: ([127, 0, 0, 1], 0).into(),
+        options: options(),
+    };
+    let (trigger, shutdown) = shutdown::channel();
+    let store = Arc::new(Memory::new());
+    let gateway = Gateway::new(store, Vec::new(), Arc::new(Metrics::new())).unwrap();
+    let served = tokio::spawn(listener.serve(Arc::new(gateway), shutdown));
+    // Until it rests as long as it ever does. Time passes only while it does.
+    tokio::time::sleep(BACKOFF_MAX * 10).await;
+    let told = tokio::time::Instant::now();
+    trigger.advance(Phase::Draining);
+    served.await.unwrap();
+    assert_eq!(told.elapsed(), Duration::ZERO);
+}
+
+/// A socket that never listens, so that every accept fails.
+fn failing() -> io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    TcpListener::from_std(socket.into())
+}
+
+#[tokio::test]
+async fn the_system_is_told_when_a_silent_peer_has_gone() {
+    use rustix::net::sockopt;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let (stream, _) = accepted.unwrap();
+    connection::prepare(&stream, &Ping::default()).unwrap();
+    assert!(stream.nodelay().unwrap());
+    assert!(sockopt::socket_keepalive(&stream).unwrap());
+    let seconds = Duration::from_secs;
+    assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), seconds(20));
+    // Asked four times, it has 20 s to answer.
+    assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), seconds(5));
+    assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), 4);
+    #[cfg(target_os = "linux")]
+    assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 40_000);
+}

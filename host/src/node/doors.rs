@@ -3,18 +3,21 @@
 //! ```text
 //!   told to stop
 //!        |  readiness says so         (admin, still served)
+//!        |  waits for locks end       (lock, still served)
 //!        v
-//!   lock API: waits and streams end
+//!   http: no new connections, what is under way ends
 //!        |
 //!        v
-//!   http and lock: no new connections, what is under way ends
+//!   lock: sessions and watches end, no new connections
 //!        |
 //!        v
 //!   admin: ends
 //! ```
 //!
-//! The administrators' listener is the last to close, so that whoever looks
-//! sees a node that ends, and not one that has vanished.
+//! Who waits for an answer of a component may hold a lock meanwhile, or the
+//! session that keeps it: those are renewed until the last answer is out. The
+//! administrators' listener is the last to close, so that whoever looks sees a
+//! node that ends, and not one that has vanished.
 
 use super::StartError;
 use crate::admin::Admin;
@@ -25,7 +28,6 @@ use crate::metrics::Metrics;
 use crate::shutdown::{self, Phase, Shutdown, Trigger};
 use lockport_locks::LockApi;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,10 @@ pub(super) struct Services {
     pub(super) locks: LockApi,
     pub(super) admin: Admin,
 }
+
+/// How long requests of the lock API may take once those of components have
+/// ended. None of them waits by then.
+const LOCK_DRAIN: Duration = Duration::from_secs(2);
 
 /// How long administrators' requests may take once everything else has ended.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -68,7 +74,7 @@ impl Doors {
             metrics: metrics.listener(name),
         };
         let http = options("http", limits.streams, limits.drain);
-        let lock = options("lock", config.locks.streams, limits.drain);
+        let lock = options("lock", config.locks.streams, LOCK_DRAIN);
         let admin = options("admin", limits.streams, ADMIN_DRAIN);
         Ok(Self {
             http: bind(listen.http, "--http", http).await?,
@@ -98,47 +104,39 @@ impl Doors {
             locks,
             admin,
         } = services;
-        let (locks_end, locks_shutdown) = shutdown::channel();
+        let (lock_end, lock_shutdown) = shutdown::channel();
         let (admin_end, admin_shutdown) = shutdown::channel();
+        let lock = tokio::spawn(serve_if(self.lock, locks.router(), lock_shutdown));
         let admin = tokio::spawn(serve_if(self.admin, admin.router(), admin_shutdown));
-        let work = async {
-            let http = self.http.serve(gateway, shutdown.clone());
-            let lock = serve_if(self.lock, locks.router(), locks_shutdown);
-            tokio::join!(http, lock);
-        };
-        tokio::select! {
-            () = work => {}
-            never = end_waits_first(&locks, shutdown.clone(), locks_end) => match never {},
-        }
+        let http = self.http.serve(gateway, shutdown.clone());
+        tokio::join!(http, end_waits(&locks, shutdown.clone()));
+        locks.end();
+        end(lock, "lock", &shutdown, &lock_end).await;
         tracing::info!("every request has ended");
-        end_last(admin, shutdown, admin_end).await;
+        end(admin, "admin", &shutdown, &admin_end).await;
     }
 }
 
-/// Ends the waits of the lock API before its listener drains: a wait may last
+/// Ends the waits of the lock API as soon as the node drains: a wait may last
 /// longer than a node has time for.
-async fn end_waits_first(locks: &LockApi, mut shutdown: Shutdown, end: Trigger) -> Infallible {
+async fn end_waits(locks: &LockApi, mut shutdown: Shutdown) {
     shutdown.reached(Phase::Draining).await;
     locks.drain();
-    end.advance(Phase::Draining);
-    shutdown.reached(Phase::Aborting).await;
-    end.advance(Phase::Aborting);
-    // The trigger lives on, and with it this.
-    std::future::pending().await
 }
 
-/// Ends the administrators' listener.
-async fn end_last(mut admin: JoinHandle<()>, mut shutdown: Shutdown, end: Trigger) {
+/// Ends a listener.
+async fn end(mut served: JoinHandle<()>, name: &str, shutdown: &Shutdown, end: &Trigger) {
     end.advance(Phase::Draining);
+    let mut shutdown = shutdown.clone();
     let ended = tokio::select! {
-        ended = &mut admin => ended,
+        ended = &mut served => ended,
         () = shutdown.reached(Phase::Aborting) => {
             end.advance(Phase::Aborting);
-            admin.await
+            served.await
         }
     };
     if let Err(error) = ended {
-        tracing::error!(%error, "the administrators' listener failed");
+        tracing::error!(%error, listener = name, "a listener failed");
     }
 }
 

@@ -21,12 +21,13 @@ use crate::embedded::{self, Embedded};
 use crate::id::{CommitId, GrantId, SessionId, TransactionId};
 use crate::memory::Memory;
 use crate::name::{Collection, Key, LockName};
+use crate::pattern::{LockPattern, Permission};
 use crate::redis::Redis;
 use crate::redis::server::Server;
 use crate::store::{
-    Acquire, AcquireError, Attached, Commit, CommitError, Committed, Granted, Guarding, Holder,
-    Mode, OpenSession, Order, Page, Party, Principal, Query, ReleaseError, Released, Store, Token,
-    Versioned, Write,
+    Acquire, AcquireError, Attached, Commit, CommitError, Committed, ForceError, Granted, Guarding,
+    Holder, Mode, OpenSession, Order, Page, Party, Principal, Query, ReleaseError, Released, Store,
+    Token, Versioned, Write,
 };
 use crate::time::Time;
 use bytes::Bytes;

@@ -104,6 +104,7 @@ mod histories;
 mod locks;
 mod look;
 mod operations;
+mod order;
 mod principals;
 pub mod records;
 mod request;
@@ -124,9 +125,10 @@ pub(crate) use deadlock::STEPS;
 
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::LockName;
+use crate::pattern::Permission;
 use crate::store::{
-    Acquire, AcquireError, Attachment, Cancelled, Cycle, Grant, Granted, Lock, LockEvent,
-    LostGrant, Mode, OpenSession, Party, Principal, ReleaseError, Released, RenewError,
+    Acquire, AcquireError, Attachment, Cancelled, Cycle, ForceError, Grant, Granted, Lock,
+    LockEvent, LostGrant, Mode, OpenSession, Party, Principal, ReleaseError, Released, RenewError,
     SessionError, Taken, Token,
 };
 use crate::time::Time;
@@ -184,6 +186,8 @@ pub struct Core {
     ended: ended::EndedIds,
     searches: deadlock::Searches,
     tally: tally::Tally,
+    /// Whether grants are written down.
+    has_disk: bool,
 }
 
 /// What the state machine is asked, as data: the methods of [`Core`] by name.
@@ -200,7 +204,7 @@ pub enum Operation {
     /// [`Core::release`].
     Release(GrantId, Principal),
     /// [`Core::force_release`].
-    ForceRelease(LockName),
+    ForceRelease(LockName, Permission),
     /// [`Core::open_session`].
     OpenSession(OpenSession),
     /// [`Core::attach`].
@@ -231,7 +235,7 @@ pub enum Answer {
     /// To [`Operation::Release`].
     Released(Result<Released, ReleaseError>),
     /// To [`Operation::ForceRelease`].
-    Taken(Vec<Taken>),
+    Taken(Result<Vec<Taken>, ForceError>),
     /// To [`Operation::Attach`].
     Attached(Result<AttachedSession, SessionError>),
     /// To [`Operation::OpenSession`], [`Operation::Beat`] and
@@ -256,10 +260,12 @@ pub enum Acquired {
 }
 
 /// A session that was attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedSession {
     /// Which connection it is now.
     pub attachment: Attachment,
+    /// Whose it is, as it was opened.
+    pub party: Party,
     /// How long it lives after each beat.
     pub ttl: Duration,
     /// How long it lives after its connection broke.
@@ -372,7 +378,14 @@ impl Core {
             ended: ended::EndedIds::new(limits.ended),
             searches: deadlock::Searches::default(),
             tally,
+            has_disk: true,
         }
+    }
+
+    /// Says that nobody writes anything down: then no effect says what to write
+    /// down of grants and of ids.
+    pub fn has_no_disk(&mut self) {
+        self.has_disk = false;
     }
 
     /// Does one operation at `now`. What has to be done besides answering is
@@ -384,7 +397,9 @@ impl Core {
             Do::Cancel(id, by) => Answer::Cancelled(self.cancel(id, &by, now, effects)),
             Do::Renew(id, by, lease) => Answer::Renewed(self.renew(id, &by, lease, now, effects)),
             Do::Release(id, by) => Answer::Released(self.release(id, &by, now, effects)),
-            Do::ForceRelease(name) => Answer::Taken(self.force_release(&name, now, effects)),
+            Do::ForceRelease(name, permission) => {
+                Answer::Taken(self.force_release(&name, &permission, now, effects))
+            }
             Do::OpenSession(it) => Answer::Session(self.open_session(it, now, effects)),
             Do::Attach(id, by) => Answer::Attached(self.attach(id, &by, now, effects)),
             Do::Beat(id, attachment) => Answer::Session(self.beat(id, attachment, now, effects)),

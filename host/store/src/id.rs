@@ -1,19 +1,26 @@
 //! Identities: of transactions, sessions, grants, nodes and commits.
+//!
+//! The random ones are packed. A number of 128 bits wants to lie at a multiple of
+//! 16 bytes, and half of that would be lost wherever one is kept beside anything
+//! smaller: in the records of all who hold and wait.
 
 use crate::time::Time;
 use std::fmt;
 
 /// Identifies one transaction, for as long as it lasts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(8))]
 pub struct TransactionId(u128);
 
 /// Identifies one session, for as long as it lasts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(8))]
 pub struct SessionId(u128);
 
 /// Identifies one grant, and the wait for it: who asks mints it, so an answer
 /// that never arrived can still be cancelled or released.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(8))]
 pub struct GrantId(u128);
 
 /// Identifies one node, from the moment it comes to a store until it leaves, or
@@ -113,19 +120,19 @@ impl CommitId {
 
 impl fmt::Debug for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tx-{:032x}", self.0)
+        write!(f, "tx-{:032x}", { self.0 })
     }
 }
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session-{:032x}", self.0)
+        write!(f, "session-{:032x}", { self.0 })
     }
 }
 
 impl fmt::Debug for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "grant-{:032x}", self.0)
+        write!(f, "grant-{:032x}", { self.0 })
     }
 }
 

@@ -66,7 +66,7 @@ pub use embedded::Embedded;
 pub use id::{CommitId, GrantId, SessionId, TransactionId};
 pub use memory::Memory;
 pub use name::{Collection, InvalidName, Key, LockName};
-pub use pattern::LockPattern;
+pub use pattern::{LockPattern, Permission};
 pub use store::Store;
 pub use time::Time;
 pub use transaction::Transaction;

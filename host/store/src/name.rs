@@ -88,6 +88,12 @@ impl Key {
     }
 }
 
+impl Borrow<str> for LockName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Borrow<str> for Key {
     fn borrow(&self) -> &str {
         &self.0

@@ -2,6 +2,7 @@
 
 use crate::name::LockName;
 use std::fmt;
+use std::sync::Arc;
 
 /// A pattern of lock names: `*` stands for one segment, `**`, at the end, for
 /// the rest, of at least one segment.
@@ -14,6 +15,13 @@ pub struct LockPattern {
     /// Checked by [`LockPattern::parse`]: `**` is the last segment or absent.
     text: Box<str>,
 }
+
+/// Which locks somebody may use and see. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission(
+    /// `None`: all there are.
+    Option<Arc<[LockPattern]>>,
+);
 
 impl LockPattern {
     /// Reads a pattern; an error says why it is not one, as what one would say
@@ -55,6 +63,10 @@ impl LockPattern {
         names.next().is_none()
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// What every name of this pattern begins with: all before its first star.
     pub fn literal(&self) -> &str {
         let stars = self.text.split('/').scan(0, |at, segment| {
@@ -64,6 +76,50 @@ impl LockPattern {
         });
         let first = stars.filter(|(_, segment)| matches!(*segment, "*" | "**"));
         &self.text[..first.map(|(at, _)| at).next().unwrap_or(self.text.len())]
+    }
+}
+
+impl Permission {
+    /// Of every lock.
+    pub fn all() -> Self {
+        Self(None)
+    }
+
+    /// Of the locks of these patterns.
+    pub fn of(patterns: Vec<LockPattern>) -> Self {
+        Self(Some(patterns.into()))
+    }
+
+    /// Whether it is one of the lock `name`.
+    pub fn covers(&self, name: &LockName) -> bool {
+        let patterns = self.0.as_ref();
+        patterns.is_none_or(|patterns| patterns.iter().any(|it| it.matches(name)))
+    }
+
+    /// `None` if it is one of every lock.
+    pub(crate) fn patterns(&self) -> Option<&[LockPattern]> {
+        self.0.as_deref()
+    }
+
+    /// What the names of all locks begin with that it covers and that begin with
+    /// `asked`: in order, none of them the beginning of another.
+    pub(crate) fn prefixes<'a>(&'a self, asked: &'a str) -> Vec<&'a str> {
+        let Some(patterns) = &self.0 else {
+            return vec![asked];
+        };
+        let narrower = |permitted: &'a str| {
+            if asked.starts_with(permitted) {
+                Some(asked)
+            } else {
+                permitted.starts_with(asked).then_some(permitted)
+            }
+        };
+        let permitted = patterns.iter().map(LockPattern::literal);
+        let mut prefixes: Vec<&str> = permitted.filter_map(narrower).collect();
+        prefixes.sort_unstable();
+        // The beginning of another sorts before it.
+        prefixes.dedup_by(|later, earlier| later.starts_with(&**earlier));
+        prefixes
     }
 }
 
@@ -128,6 +184,38 @@ mod tests {
         ] {
             assert_eq!(LockPattern::parse(pattern).unwrap().literal(), literal);
         }
+    }
+
+    #[test]
+    fn a_permission_covers_what_any_of_its_patterns_matches() {
+        let of = |texts: &[&str]| {
+            let patterns = texts.iter().map(|it| LockPattern::parse(it).unwrap());
+            Permission::of(patterns.collect())
+        };
+        let covers = |it: &Permission, text| it.covers(&LockName::new(text).unwrap());
+        let some = of(&["a/*", "b/1"]);
+        assert!(covers(&some, "a/1") && covers(&some, "b/1"));
+        assert!(!covers(&some, "b/2") && !covers(&of(&[]), "a/1"));
+        assert!(covers(&Permission::all(), "any/thing"));
+    }
+
+    #[test]
+    fn prefixes_are_those_that_are_permitted_and_asked_for() {
+        let patterns = ["b/1", "a/**", "a/x/*", "b/*", "c/d/*/e"];
+        let patterns = patterns.map(|it| LockPattern::parse(it).unwrap());
+        let some = Permission::of(patterns.to_vec());
+        for (asked, prefixes) in [
+            ("", &["a/", "b/", "c/d/"] as &[_]),
+            ("a", &["a/"]),
+            ("a/x/y", &["a/x/y"]),
+            ("c/", &["c/d/"]),
+            ("c/e", &[]),
+            ("d", &[]),
+        ] {
+            assert_eq!(some.prefixes(asked), prefixes, "{asked:?}");
+        }
+        assert_eq!(Permission::all().prefixes("x"), ["x"]);
+        assert_eq!(Permission::of(vec![]).prefixes(""), [""; 0]);
     }
 
     #[test]

@@ -21,7 +21,6 @@ mod watch;
 
 pub(crate) use forward::lock_operations;
 pub(crate) use journal::Changes;
-pub(crate) use listing::Smallest;
 pub(crate) use operations::log_taken;
 pub(crate) use sessions::Lines;
 pub(crate) use timer::Timer;
@@ -77,6 +76,8 @@ struct State {
     journal: Option<Journal>,
     /// When to try again what could not be written.
     retry_at: Option<Time>,
+    /// Until when the names of the locks are kept in order, if they are.
+    ordered_until: Option<Time>,
     /// The events of one operation; empty unless somebody watches.
     events: Vec<LockEvent>,
     /// Whether somebody watches, or may come back to.
@@ -112,6 +113,9 @@ impl Shell {
 
     fn new(mut core: Core, clock: Clock, limits: Limits, nudge: Option<Nudge>) -> Arc<Self> {
         core.mute(true);
+        if nudge.is_none() {
+            core.has_no_disk();
+        }
         Arc::new(Self {
             clock,
             state: Mutex::new(State {
@@ -123,6 +127,7 @@ impl Shell {
                 lines: Lines::default(),
                 journal: nudge.is_some().then(|| Journal::new(limits.unwritten)),
                 retry_at: None,
+                ordered_until: None,
                 events: Vec::new(),
                 is_watched: false,
                 timer_sleeps_until: Time::default(),
@@ -152,6 +157,7 @@ impl Shell {
                 state.retry_at = None;
                 outbox.nudges = true;
             }
+            state.forget_order(now);
         });
     }
 
@@ -345,8 +351,8 @@ impl State {
     /// When the next thing happens by itself.
     fn next_deadline(&self) -> Option<Time> {
         let core = self.core.next_deadline();
-        let both = core.into_iter().chain(self.retry_at);
-        both.min()
+        let own = self.retry_at.into_iter().chain(self.ordered_until);
+        core.into_iter().chain(own).min()
     }
 }
 

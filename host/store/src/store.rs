@@ -25,6 +25,7 @@ pub use crate::shell::Watch;
 
 use crate::id::{CommitId, GrantId, SessionId, TransactionId};
 use crate::name::{Collection, Key, LockName};
+use crate::pattern::Permission;
 use crate::secret::SpaceKey;
 use crate::statistics::Statistics;
 use crate::time::Time;
@@ -101,19 +102,30 @@ pub trait Store: Send + Sync + 'static {
     ) -> Answer<'_, Result<Released, ReleaseError>>;
 
     /// Takes every grant that holds `name` away from its holder, with all its
-    /// names. Nothing is answered if the lock is free. A holder's next guarded
-    /// write is refused. `by` and `reason` go to the log.
+    /// names; or none of them, if any covers a name that `permission` does not.
+    /// Nothing is answered if the lock is free. A holder's next guarded write
+    /// is refused. `by` and `reason` go to the log.
+    ///
+    /// If it cannot be written down, what was taken away stays so, and the
+    /// answer is [`StoreError::Unavailable`]: whoever asks again is answered
+    /// what is held by then.
     fn force_release(
         &self,
         name: LockName,
         by: Principal,
+        permission: Permission,
         reason: String,
-    ) -> Answer<'_, Result<Vec<Taken>, StoreError>>;
+    ) -> Answer<'_, Result<Vec<Taken>, ForceError>>;
 
-    /// Who holds a lock and who waits for it.
+    /// Who holds a lock and who waits for it. Like [`Store::locks`], answers
+    /// what is so, once that is on the disk; but while the disk fails, what is
+    /// so all the same, so that people can see what is going on: a restart may
+    /// not know of it.
     fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>>;
 
-    /// A page of the locks that are held or waited for.
+    /// A page of the locks that are held or waited for. Costs what it shows, and
+    /// the first for a while the number of locks; but names that begin as asked
+    /// and are not permitted are gone by one by one.
     fn locks(&self, query: LockQuery) -> Answer<'_, Result<LockPage, StoreError>>;
 
     /// Tells what happens to locks from now on, or from a revision on. Events

@@ -9,11 +9,16 @@
 //!                     v                                            |
 //!                   Ended <---- the deadline, or the server says so
 //! ```
+//!
+//! A stream that is told that the session is attached elsewhere is as good as
+//! broken: mostly the other one is this client's own, over a connection it has
+//! given up. If it happens again before a lease has passed, somebody else has
+//! the session's secret: it is left to them, or both would go on for ever.
 
 use super::Shared;
 use crate::backoff::Backoff;
 use crate::calls::{from_wire, service, to_wire};
-use crate::client::Client;
+use crate::client::{Client, random_id};
 use crate::connection::Line;
 use crate::error::Error;
 use crate::life::{self, Keeping, Life, Lost};
@@ -90,6 +95,8 @@ pub(super) async fn open(client: &Client, options: SessionOptions) -> Result<Ope
         grace: options.grace.map(to_wire),
         session: String::new(),
         holder: options.holder.unwrap_or_default(),
+        // The answer may be lost; then the next try finds what it has opened.
+        request_id: random_id(),
     };
     let mut tries = client.tries();
     let (opened, attached) = loop {
@@ -151,7 +158,7 @@ async fn attach(
         Ok(Ok(opened)) => opened,
         Ok(Err(status)) => return Err(Error::from_status(connection.server(), status)),
         Err(_) => {
-            connection.give_up(&line);
+            connection.give_up(&line, sent);
             return Err(Error::no_answer(connection.server(), within));
         }
     };
@@ -192,6 +199,7 @@ impl Opened {
             mut attached,
             ..
         } = self;
+        let mut elsewhere: Option<Instant> = None;
         let lost = loop {
             let again = shared.table.attach(attached.queue.clone(), &attached.held);
             if !again.is_empty() {
@@ -204,7 +212,16 @@ impl Opened {
             shared.table.detach();
             match end {
                 End::Over(lost) => break lost,
-                End::Broken(error) => tracing::debug!(%error, "a session's stream broke"),
+                End::Broken(error) => {
+                    tracing::debug!(%error, "a session's stream broke");
+                    if error.reason == Some(Reason::Elsewhere) {
+                        let before = elsewhere.replace(Instant::now());
+                        if before.is_some_and(|at| at.elapsed() < shared.lease) {
+                            break Lost::Elsewhere;
+                        }
+                        sleep(Backoff::new().pause()).await;
+                    }
+                }
             }
             match attach_again(&shared, &keeping, &secret).await {
                 Ok(other) => attached = other,
@@ -256,7 +273,7 @@ async fn attach_again(shared: &Shared, keeping: &Keeping, secret: &str) -> Resul
 
 /// Whether it is no use to attach the session again.
 fn ends_session(error: &Error) -> bool {
-    error.is_lost() || matches!(error.reason, Some(Reason::NotHolder | Reason::Elsewhere))
+    error.is_lost() || error.reason == Some(Reason::NotHolder)
 }
 
 // === impl Attached ===
@@ -340,8 +357,8 @@ impl Attached {
                 *pulse = Pulse::Sent { id, at: now };
                 None
             }
-            Pulse::Sent { .. } => {
-                connection.give_up(&self.line);
+            Pulse::Sent { at, .. } => {
+                connection.give_up(&self.line, *at);
                 Some(End::Broken(silent()))
             }
         }
@@ -369,3 +386,6 @@ impl Stream for Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

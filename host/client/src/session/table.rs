@@ -6,11 +6,17 @@ use crate::life::{self, Keeping, Life, Lost};
 use lockport_proto::lock::session_request::Operation;
 use lockport_proto::lock::session_response::Result as Answered;
 use lockport_proto::lock::{Grant, SessionRequest, SessionResponse};
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+/// How many losses are remembered whose grants were not heard of yet. More than
+/// a server has in flight on a stream, so that none is missed; bounded, for some
+/// are of grants that nobody asks about any more.
+const LOST_EARLY_MAX: usize = 16_384;
 
 /// What is under way, and the grants.
 #[derive(Debug, Default)]
@@ -23,10 +29,19 @@ struct Entries {
     last_id: u64,
     under_way: HashMap<u64, Request>,
     /// By fencing token.
-    grants: HashMap<u64, Keeping>,
-    /// Tokens that were lost before their grant was heard of.
-    lost_early: HashSet<u64>,
+    grants: HashMap<u64, Kept>,
+    /// Tokens that were lost before their grant was heard of, the latest last.
+    lost_early: VecDeque<u64>,
     ended: Option<Lost>,
+}
+
+/// A grant that somebody asks about.
+#[derive(Debug)]
+struct Kept {
+    keeping: Keeping,
+    /// How many do: a request id that is asked twice has two guards of one
+    /// grant.
+    guards: usize,
 }
 
 /// A request without an answer.
@@ -95,7 +110,7 @@ impl Table {
         let mut entries = self.lock();
         let held: HashSet<u64> = held.iter().copied().collect();
         let missing = entries.grants.iter().filter(|(it, _)| !held.contains(it));
-        missing.for_each(|(_, keeping)| keeping.lose(Lost::Taken));
+        missing.for_each(|(_, it)| it.keeping.lose(Lost::Taken));
         entries.outgoing = Some(outgoing);
         let now = Instant::now();
         let again = entries.under_way.iter().map(|(id, it)| SessionRequest {
@@ -152,15 +167,25 @@ impl Table {
     /// The life of a grant whose answer was handed over.
     pub(super) fn life_of(&self, token: u64) -> Result<Life, Error> {
         let entries = self.lock();
-        match entries.grants.get(&token) {
-            Some(keeping) => Ok(keeping.life()),
-            None => Err(ended(entries.ended.unwrap_or(Lost::Taken))),
+        match (entries.grants.get(&token), entries.ended) {
+            (Some(kept), _) => Ok(kept.keeping.life()),
+            (None, Some(lost)) => Err(ended(lost)),
+            (None, None) => Err(Error::lost(
+                "the grant was given back by another guard of it".to_owned(),
+            )),
         }
     }
 
-    /// Nobody asks about a grant any more.
+    /// One less asks about a grant.
     pub(super) fn forget(&self, token: u64) {
-        self.lock().grants.remove(&token);
+        self.lock().forget(token);
+    }
+
+    /// A grant is given back: other guards of it are told.
+    pub(super) fn give_back(&self, token: u64) {
+        if let Some(kept) = self.lock().grants.remove(&token) {
+            kept.keeping.lose(Lost::Taken);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -190,25 +215,43 @@ impl Entries {
         if caller.send(answer).is_err()
             && let Some(token) = token
         {
-            self.grants.remove(&token);
+            self.forget(token);
         }
     }
 
     fn enter_grant(&mut self, grant: &Grant) -> u64 {
         let token = grant.fencing_token;
-        let keeping = life::begin_untimed();
-        if self.lost_early.remove(&token) {
-            keeping.lose(Lost::Taken);
+        let kept = self.grants.entry(token).or_insert_with(|| Kept {
+            keeping: life::begin_untimed(),
+            guards: 0,
+        });
+        kept.guards += 1;
+        if let Some(at) = self.lost_early.iter().position(|it| *it == token) {
+            self.lost_early.remove(at);
+            kept.keeping.lose(Lost::Taken);
         }
-        self.grants.insert(token, keeping);
         token
+    }
+
+    fn forget(&mut self, token: u64) {
+        if let Entry::Occupied(mut entry) = self.grants.entry(token) {
+            entry.get_mut().guards -= 1;
+            if entry.get().guards == 0 {
+                entry.remove();
+            }
+        }
     }
 
     fn lose(&mut self, token: u64) {
         match self.grants.get(&token) {
-            Some(keeping) => keeping.lose(Lost::Taken),
+            Some(kept) => kept.keeping.lose(Lost::Taken),
             // Its answer may still come.
-            None if !self.under_way.is_empty() => drop(self.lost_early.insert(token)),
+            None if !self.under_way.is_empty() => {
+                if self.lost_early.len() == LOST_EARLY_MAX {
+                    self.lost_early.pop_front();
+                }
+                self.lost_early.push_back(token);
+            }
             None => {}
         }
     }
@@ -248,11 +291,79 @@ impl Drop for Awaited<'_> {
         if let Ok(Ok(Answered::Acquire(acquired))) = self.answer.try_recv()
             && let Some(grant) = acquired.grant
         {
-            entries.grants.remove(&grant.fencing_token);
+            entries.forget(grant.fencing_token);
         }
     }
 }
 
 fn ended(lost: Lost) -> Error {
     Error::lost(format!("the session has ended: {lost}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockport_proto::lock::{AcquireRequest, AcquireResponse, LostGrant};
+
+    fn lost(token: u64) -> SessionResponse {
+        let lost = LostGrant {
+            fencing_token: token,
+            ..LostGrant::default()
+        };
+        SessionResponse {
+            id: 0,
+            result: Some(Answered::Lost(lost)),
+        }
+    }
+
+    fn granted(id: u64, token: u64) -> SessionResponse {
+        let grant = Some(Grant {
+            fencing_token: token,
+            ..Grant::default()
+        });
+        let answer = AcquireResponse {
+            grant,
+            ..AcquireResponse::default()
+        };
+        SessionResponse {
+            id,
+            result: Some(Answered::Acquire(answer)),
+        }
+    }
+
+    fn acquire(table: &Table) -> Awaited<'_> {
+        let operation = Operation::Acquire(AcquireRequest::default());
+        table.enter(operation, Duration::ZERO).unwrap()
+    }
+
+    #[tokio::test]
+    async fn losses_that_come_early_are_remembered_but_not_without_end() {
+        let table = Table::default();
+        let first = acquire(&table);
+        let _waits = acquire(&table);
+        for token in 1..=10 * LOST_EARLY_MAX as u64 {
+            table.settle(lost(token));
+        }
+        let last = 10 * LOST_EARLY_MAX as u64;
+        assert_eq!(table.lock().lost_early.len(), LOST_EARLY_MAX);
+        table.settle(granted(1, last));
+        first.answer().await.unwrap();
+        assert_eq!(table.life_of(last).unwrap().fate(), Some(Lost::Taken));
+    }
+
+    #[tokio::test]
+    async fn a_grant_is_kept_until_the_last_of_its_guards_is_gone() {
+        let table = Table::default();
+        for _ in 0..2 {
+            let awaited = acquire(&table);
+            table.settle(granted(awaited.id, 7));
+            awaited.answer().await.unwrap();
+        }
+        table.forget(7);
+        let life = table.life_of(7).unwrap();
+        table.settle(lost(7));
+        assert_eq!(life.fate(), Some(Lost::Taken));
+        table.forget(7);
+        assert!(table.life_of(7).unwrap_err().is_lost());
+    }
 }

@@ -90,3 +90,63 @@ async fn without_an_answer_patience_ends_and_the_outcome_is_unknown() {
     proxy.cut();
     until_free(&direct, "a").await;
 }
+
+#[tokio::test]
+async fn a_server_that_is_slow_keeps_its_connection() {
+    const LEASE: Duration = Duration::from_secs(3);
+    let server = Server::start().await;
+    let client = server.client().await;
+    let guard = client.acquire(["a"]).lease(LEASE).await.unwrap();
+    let acquired = guard.deadline();
+    server.hold(Some("/Renew"));
+    eventually("renewals are given up and sent again", || async {
+        // Others are answered meanwhile.
+        client.get("a").await.unwrap();
+        server.held() > 1
+    })
+    .await;
+    server.hold(None);
+    eventually("it is renewed", || async {
+        tokio::task::yield_now().await;
+        guard.deadline() > acquired
+    })
+    .await;
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn silent_connections_are_given_up_no_faster_than_one_can_come_about() {
+    let server = Server::start().await;
+    let proxy = Proxy::to(server.address).await;
+    let options = lockport_client::Options {
+        connect_timeout: Duration::from_secs(60),
+        request_timeout: Duration::from_millis(50),
+        patience: Duration::from_secs(1),
+        ..lockport_client::Options::server(proxy.address.to_string())
+    };
+    let client = lockport_client::Client::connect(options).await.unwrap();
+    proxy.swallow_for_good(Way::ToClient);
+    let error = soon(client.acquire(["a"])).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error:?}");
+    assert!(server.count("acquire") > 3, "it was asked again and again");
+    assert_eq!(server.connections(), 2, "one, and another in its place");
+}
+
+#[tokio::test]
+async fn a_lock_is_not_taken_away_twice_when_the_answer_got_lost() {
+    let server = Server::start().await;
+    let direct = server.client().await;
+    let proxy = Proxy::to(server.address).await;
+    let client = through(&proxy).await;
+    let _guard = direct.acquire(["a"]).await.unwrap();
+    let next = tokio::spawn(direct.acquire(["a"]).wait(WAIT).into_future());
+    until_awaited(&direct, "a").await;
+    client.get("a").await.unwrap();
+    proxy.swallow(Way::ToClient);
+    let error = soon(client.force_release("a", "a test")).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error:?}");
+    let next = soon(next).await.unwrap().unwrap();
+    assert_eq!(server.count("force_release"), 1);
+    assert!(next.is_held());
+    assert_eq!(direct.get("a").await.unwrap().holder_count, 1);
+}

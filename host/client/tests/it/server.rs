@@ -13,8 +13,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// How long a test waits for what has to happen.
@@ -27,7 +29,18 @@ pub(crate) const ALICE: &str = "alice-secret-0123456789";
 pub(crate) struct Server {
     api: LockApi,
     pub(crate) address: SocketAddr,
+    store: Arc<dyn Store>,
+    traffic: Arc<Traffic>,
     task: JoinHandle<()>,
+}
+
+/// What comes in, and what is held back of it.
+#[derive(Default)]
+struct Traffic {
+    connections: AtomicUsize,
+    /// Requests of this method are held back, while there is one.
+    holds: watch::Sender<Option<&'static str>>,
+    held: AtomicUsize,
 }
 
 impl Server {
@@ -60,9 +73,16 @@ impl Server {
             compat: None,
             limits: Limits::default(),
         };
-        let api = LockApi::new(store, options);
-        let (address, task) = listen(([127, 0, 0, 1], 0).into(), &api);
-        Self { api, address, task }
+        let api = LockApi::new(Arc::clone(&store), options);
+        let traffic = Arc::default();
+        let (address, task) = listen(([127, 0, 0, 1], 0).into(), &api, &traffic);
+        Self {
+            api,
+            address,
+            store,
+            traffic,
+            task,
+        }
     }
 
     /// Cuts every connection and listens anew, on the same store.
@@ -70,7 +90,28 @@ impl Server {
         self.task.abort();
         // Its connections are gone when it is.
         drop((&mut self.task).await);
-        self.task = listen(self.address, &self.api).1;
+        self.task = listen(self.address, &self.api, &self.traffic).1;
+    }
+
+    /// Holds back the requests of a method, by its name in the contract, until
+    /// it is told otherwise.
+    pub(crate) fn hold(&self, method: Option<&'static str>) {
+        self.traffic.holds.send_replace(method);
+    }
+
+    /// How many requests were held back.
+    pub(crate) fn held(&self) -> usize {
+        self.traffic.held.load(Ordering::SeqCst)
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.store.statistics().sessions
+    }
+
+    /// How many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.traffic.connections.load(Ordering::SeqCst)
     }
 
     /// Its address as a client wants it.
@@ -96,25 +137,50 @@ impl Drop for Server {
     }
 }
 
-fn listen(address: SocketAddr, api: &LockApi) -> (SocketAddr, JoinHandle<()>) {
+impl Traffic {
+    /// Waits while requests to this path are held back.
+    async fn pass(&self, path: &str) {
+        let mut holds = self.holds.subscribe();
+        let is_held = |it: &Option<&str>| it.is_some_and(|it| path.ends_with(it));
+        if is_held(&holds.borrow_and_update()) {
+            self.held.fetch_add(1, Ordering::SeqCst);
+            drop(holds.wait_for(|it| !is_held(it)).await);
+        }
+    }
+}
+
+fn listen(
+    address: SocketAddr,
+    api: &LockApi,
+    traffic: &Arc<Traffic>,
+) -> (SocketAddr, JoinHandle<()>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     let listener = socket.listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
-    (address, tokio::spawn(serve(listener, api.router())))
+    (
+        address,
+        tokio::spawn(serve(listener, api.router(), Arc::clone(traffic))),
+    )
 }
 
-async fn serve(listener: TcpListener, router: axum::Router) {
+async fn serve(listener: TcpListener, router: axum::Router, traffic: Arc<Traffic>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
+        traffic.connections.fetch_add(1, Ordering::SeqCst);
+        let traffic = Arc::clone(&traffic);
         let router = router.clone();
         connections.spawn(async move {
             let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
                 let mut router = router.clone();
-                async move { tower::Service::call(&mut router, request.map(Body::new)).await }
+                let traffic = Arc::clone(&traffic);
+                async move {
+                    traffic.pass(request.uri().path()).await;
+                    tower::Service::call(&mut router, request.map(Body::new)).await
+                }
             });
             let builder = auto::Builder::new(TokioExecutor::new());
             let service = TowerToHyperService::new(service);

@@ -95,6 +95,30 @@ async fn the_loss_of_a_grant_reaches_its_guard_and_no_other() {
 }
 
 #[tokio::test]
+async fn both_guards_of_a_request_id_are_told_of_its_loss() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let session = session(&client).await;
+    let ask = || session.acquire(["a"]).request_id("r");
+    let guards = [ask().await.unwrap(), ask().await.unwrap()];
+    assert_eq!(guards[0].id(), guards[1].id());
+    client.force_release("a", "a test").await.unwrap();
+    for guard in &guards {
+        assert_eq!(soon(guard.lost()).await, Lost::Taken);
+    }
+
+    let ask = || session.acquire(["b"]).request_id("s");
+    let guards = [ask().await.unwrap(), ask().await.unwrap()];
+    let [first, second] = guards;
+    assert_eq!(first.release().await.unwrap(), Released::Released);
+    assert_eq!(
+        soon(second.lost()).await,
+        Lost::Taken,
+        "it was its grant too"
+    );
+}
+
+#[tokio::test]
 async fn a_session_is_attached_again_when_its_stream_breaks() {
     let server = Server::start().await;
     let (proxy, client, session, guard) = behind_a_proxy(&server).await;
@@ -112,6 +136,20 @@ async fn a_session_is_attached_again_when_its_stream_breaks() {
     assert_eq!(client.get("b").await.unwrap().holder_count, 1);
     soon(session.close()).await.unwrap();
     until_free(&client, "a").await;
+}
+
+#[tokio::test]
+async fn a_session_whose_answer_got_lost_is_opened_once() {
+    let server = Server::start().await;
+    let proxy = Proxy::to(server.address).await;
+    let client = through(&proxy).await;
+    client.get("a").await.unwrap();
+    proxy.swallow(Way::ToClient);
+    let session = session(&client).await;
+    assert!(proxy.swallowed() > 0, "an answer got lost");
+    assert!(server.count("open") > 1, "it was asked again");
+    assert_eq!(server.sessions(), 1);
+    soon(session.close()).await.unwrap();
 }
 
 #[tokio::test]

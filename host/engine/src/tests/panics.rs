@@ -5,10 +5,13 @@ use lockport_store::secret::SpaceKey;
 use lockport_store::statistics::Statistics;
 use lockport_store::store::{
     Acquire, AcquireError, Answer, Attached, Attachment, Cancelled, Commit, CommitError, Committed,
-    Grant, Granted, Lock, LockPage, LockQuery, OpenSession, Page, Principal, Query, ReleaseError,
-    Released, RenewError, Resolved, SessionError, StoreError, Taken, Versioned, Watch, WatchError, WatchQuery,
+    ForceError, Grant, Granted, Lock, LockPage, LockQuery, OpenSession, Page, Principal, Query,
+    ReleaseError, Released, RenewError, Resolved, SessionError, StoreError, Taken, Versioned,
+    Watch, WatchError, WatchQuery,
 };
-use lockport_store::{CommitId, GrantId, Key, LockName, SessionId, Time, TransactionId};
+use lockport_store::{
+    CommitId, GrantId, Key, LockName, Permission, SessionId, Time, TransactionId,
+};
 
 /// A store whose every answer is a bug.
 struct Broken;
@@ -55,8 +58,9 @@ impl Store for Broken {
         &self,
         _: LockName,
         _: Principal,
+        _: Permission,
         _: String,
-    ) -> Answer<'_, Result<Vec<Taken>, StoreError>> {
+    ) -> Answer<'_, Result<Vec<Taken>, ForceError>> {
         panic!("a bug in force-release")
     }
 

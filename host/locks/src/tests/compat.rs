@@ -165,6 +165,11 @@ async fn whatever_else_goes_wrong_is_an_internal_error() {
     );
     node.api.drain();
     for mut old in [grpc(&node).await, Old::Http(&node)] {
+        let token = old.lock("a").await.unwrap();
+        old.unlock("a", &token).await.unwrap();
+    }
+    node.api.end();
+    for mut old in [grpc(&node).await, Old::Http(&node)] {
         assert_eq!(old.lock("a").await, refused(500, "INTERNAL_ERROR"));
     }
 }

@@ -1,6 +1,7 @@
 //! A store that can be told not to answer, and what clients hear then.
 
-use super::caller::{Caller, Talk, Via, WAYS, granted, one, release};
+use super::caller::{Caller, Talk, Via, WAYS, granted, one, reason, release};
+use super::grpc::{Raw, frame};
 use super::node::{Node, Setup, clock, eventually, request};
 use http::Method;
 use lockport_proto::Reason;
@@ -10,7 +11,8 @@ use lockport_store::secret::SpaceKey;
 use lockport_store::statistics::Statistics;
 use lockport_store::store::*;
 use lockport_store::{
-    Collection, CommitId, GrantId, Key, LockName, Memory, SessionId, Store, Time, TransactionId,
+    Collection, CommitId, GrantId, Key, LockName, Memory, Permission, SessionId, Store, Time,
+    TransactionId,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -108,9 +110,10 @@ impl Store for Faulty {
         &self,
         name: LockName,
         by: Principal,
+        permission: Permission,
         reason: String,
-    ) -> Answer<'_, Result<Vec<Taken>, StoreError>> {
-        ask!(self.force_release(name, by, reason))
+    ) -> Answer<'_, Result<Vec<Taken>, ForceError>> {
+        ask!(self.force_release(name, by, permission, reason))
     }
 
     fn lock(&self, name: LockName) -> Answer<'_, Result<Lock, StoreError>> {
@@ -256,5 +259,32 @@ async fn a_stream_is_not_read_on_while_too_much_of_it_is_in_flight() {
     store.mood.send_replace(Mood::Answers);
     for id in ids {
         talk.answer(id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_while_something_is_changed_leaves_the_outcome_open() {
+    let (store, node) = node(Setup::default()).await;
+    let mut me = Caller::new(&node, Via::Grpc, None).await;
+    let grant = granted(me.acquire(one("a")).await).id;
+    let mut text = vec![0x0a, grant.len() as u8];
+    text.extend(grant.as_bytes());
+    store.mood.send_replace(Mood::Stalls);
+    let mut raw = Raw::to(&node).await;
+    for (method, message, is_open) in [
+        ("Acquire", &b"\x0a\x01b"[..], true),
+        ("Cancel", b"\x0a\x01b", true),
+        ("Renew", &text, true),
+        ("Release", &text, true),
+        ("ForceRelease", b"\x0a\x01a\x12\x01b", true),
+        ("Get", b"\x0a\x01a", false),
+        ("List", b"", false),
+    ] {
+        let path = format!("/lockport.lock.v1.LockService/{method}");
+        let message = frame(0, message.len() as u32, message);
+        let status = raw.call(&path, &[("grpc-timeout", "1m")], message).await;
+        assert_eq!(reason(&status), Reason::DeadlineExceeded, "{method}");
+        let says = status.message().contains("may have happened; ");
+        assert_eq!(says, is_open, "{method}: {status:?}");
     }
 }

@@ -10,6 +10,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use lockport_proto::Reason;
 use lockport_proto::lock as proto;
+use lockport_proto::lock::session_request::Operation;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
@@ -24,13 +25,13 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 const GET: &str = "/lockport.lock.v1.LockService/Get";
 
 /// One connection on which anything can be sent.
-struct Raw {
+pub(super) struct Raw {
     sender: http2::SendRequest<Full<Bytes>>,
     authority: String,
 }
 
 impl Raw {
-    async fn to(node: &Node) -> Self {
+    pub(super) async fn to(node: &Node) -> Self {
         let stream = TcpStream::connect(node.address).await.unwrap();
         let io = TokioIo::new(stream);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
@@ -63,7 +64,12 @@ impl Raw {
     }
 
     /// How a call of gRPC ends.
-    async fn call(&mut self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Status {
+    pub(super) async fn call(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Status {
         let mut all = vec![("content-type", "application/grpc"), ("te", "trailers")];
         all.extend(headers);
         let (status, headers) = self.send(path, &all, body).await;
@@ -74,7 +80,7 @@ impl Raw {
 }
 
 /// A message in its frame.
-fn frame(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
+pub(super) fn frame(flag: u8, length: u32, message: &[u8]) -> Vec<u8> {
     [&[flag], &length.to_be_bytes()[..], message].concat()
 }
 
@@ -217,7 +223,7 @@ async fn a_deadline_is_kept_by_the_server_too() {
 }
 
 #[tokio::test]
-async fn draining_ends_waits_and_streams_and_begins_nothing_new() {
+async fn draining_ends_waits_and_leaves_what_is_held_until_the_node_ends() {
     let node = Node::start().await;
     let mut grpc = node.grpc().await;
     let grant = granted(of_grpc(grpc.acquire(one("a")).await));
@@ -225,11 +231,40 @@ async fn draining_ends_waits_and_streams_and_begins_nothing_new() {
     let mut second = node.grpc().await;
     let wait = tokio::spawn(async move { of_grpc(second.acquire(waiting("a")).await) });
     let mut talk = super::caller::Talk::begin(&mut grpc, None).await.unwrap();
-    talk.open(proto::OpenSession::default()).await.unwrap();
-    eventually("it waits", || node.store.statistics().waiting == 1).await;
+    let opened = talk.open(proto::OpenSession::default()).await.unwrap();
+    let on_stream = talk.send(Operation::Acquire(waiting("a")));
+    eventually("they wait", || node.store.statistics().waiting == 2).await;
 
     node.api.drain();
     assert_eq!(soon(wait).await.unwrap(), Err(Reason::Draining));
+    assert_eq!(talk.answer(on_stream).await, Err(Reason::Draining));
+    let refused = of_grpc(grpc.acquire(waiting("b")).await);
+    assert_eq!(refused, Err(Reason::Draining));
+    let mut other = super::caller::Talk::begin(&mut grpc, None).await.unwrap();
+    let refused = other.open(proto::OpenSession::default()).await;
+    assert_eq!(reason(&refused.unwrap_err()), Reason::Draining);
+    // Who is there goes on, and who was there comes back.
+    for operation in [
+        Operation::Beat(proto::Beat {}),
+        Operation::Acquire(one("c")),
+    ] {
+        let id = talk.send(operation);
+        talk.answer(id).await.unwrap();
+    }
+    let renewal = proto::RenewRequest {
+        grant: grant.id.clone(),
+        ..Default::default()
+    };
+    of_grpc(grpc.renew(renewal).await).unwrap();
+    drop(talk);
+    let again = proto::OpenSession {
+        session: opened.session,
+        ..Default::default()
+    };
+    let mut talk = super::caller::Talk::begin(&mut grpc, None).await.unwrap();
+    talk.open(again.clone()).await.unwrap();
+
+    node.api.end();
     assert_eq!(reason(&talk.next().await.unwrap_err()), Reason::Draining);
     let end = loop {
         match soon(watch.get_mut().message()).await {
@@ -242,7 +277,7 @@ async fn draining_ends_waits_and_streams_and_begins_nothing_new() {
     let refused = of_grpc(grpc.watch(proto::WatchRequest::default()).await);
     assert_eq!(refused.err(), Some(Reason::Draining));
     let mut talk = super::caller::Talk::begin(&mut grpc, None).await.unwrap();
-    let refused = talk.open(proto::OpenSession::default()).await;
+    let refused = talk.open(again).await;
     assert_eq!(reason(&refused.unwrap_err()), Reason::Draining);
     // What is held can still be given back.
     of_grpc(grpc.release(release(&grant.id)).await).unwrap();

@@ -4,6 +4,7 @@
 mod caller;
 mod node;
 
+mod busy;
 mod compat;
 mod faulty;
 mod grpc;
@@ -11,4 +12,5 @@ mod json;
 mod outcomes;
 mod requests;
 mod session;
+mod slow;
 mod watch;

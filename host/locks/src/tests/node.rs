@@ -29,7 +29,7 @@ pub(super) const ALICE: &str = "alice-secret-0123456789";
 /// The secret of the principal `bob`, who may lock `shared/**` only.
 pub(super) const BOB: &str = "bob-secret-0123456789ab";
 
-/// The secret of the principal `carol`, who may lock `*/open` only.
+/// The secret of the principal `carol`, an operator who may lock `*/open` only.
 pub(super) const CAROL: &str = "carol-secret-0123456789";
 
 /// A lock API that listens.
@@ -70,7 +70,7 @@ pub(super) fn tokens() -> Access {
     };
     let alice = token("alice", ALICE, true, "**");
     let bob = token("bob", BOB, false, "shared/**");
-    let carol = token("carol", CAROL, false, "*/open");
+    let carol = token("carol", CAROL, true, "*/open");
     Access::tokens(vec![alice, bob, carol]).unwrap()
 }
 

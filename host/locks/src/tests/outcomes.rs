@@ -1,7 +1,7 @@
 //! Every outcome of every operation, in every way it can be asked.
 
 use super::caller::{Caller, Via, WAYS, granted, one, release, waiting};
-use super::node::{ALICE, BOB, Node, Setup, eventually, soon, tokens};
+use super::node::{ALICE, BOB, CAROL, Node, Setup, eventually, soon, tokens};
 use lockport_proto::lock as proto;
 use lockport_proto::{Duration as ProtoDuration, Reason};
 use std::time::Duration;
@@ -236,6 +236,35 @@ async fn strangers_neither_renew_nor_release_nor_force_nor_see() {
         let seen: Vec<_> = seen.into_iter().map(|it| it.name).collect();
         assert_eq!(seen, ["shared/a"], "{via:?}");
         assert_eq!(bob.get("shared/a").await.unwrap().holder_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_operator_takes_nothing_away_that_reaches_beyond_its_patterns() {
+    for via in WAYS {
+        let mut setup = Setup::default();
+        setup.options.access = tokens();
+        let node = Node::with(setup).await;
+        let mut alice = Caller::new(&node, Via::Grpc, Some(ALICE)).await;
+        let mut carol = Caller::new(&node, via, Some(CAROL)).await;
+        let both = proto::AcquireRequest {
+            names: vec!["a/open".into(), "a/shut".into()],
+            ..Default::default()
+        };
+        let grant = granted(alice.acquire(both).await);
+        granted(alice.acquire(one("b/open")).await);
+        let force = |name: &str| proto::ForceReleaseRequest {
+            name: name.into(),
+            reason: "it hangs".into(),
+        };
+        let refused = carol.force_release(force("a/open")).await;
+        assert_eq!(refused, Err(Reason::AccessDenied), "{via:?}");
+        assert_eq!(alice.get("a/open").await.unwrap().holder_count, 1);
+        let taken = carol.force_release(force("b/open")).await.unwrap().taken;
+        assert_eq!(taken[0].names, ["b/open"]);
+        // Who may touch all of them may take them.
+        let taken = alice.force_release(force("a/open")).await.unwrap().taken;
+        assert_eq!(taken[0].fencing_token, grant.fencing_token);
     }
 }
 

@@ -137,7 +137,8 @@ async fn a_stream_that_breaks_leaves_the_session_for_its_grace() {
     node.clock.advance(Duration::from_secs(5));
     let id = second.send(Operation::Release(release(&grant.id)));
     second.answer(id).await.unwrap();
-    acquire(&mut second, "a").await;
+    let grant = acquire(&mut second, "a").await;
+    assert_eq!(grant.holder, "a session", "it need not say again who it is");
 
     // And so does one whose client only ends its own side.
     let mut rest = second.half_close();
@@ -370,5 +371,57 @@ async fn many_requests_at_once_are_all_answered() {
         }
         assert_eq!(node.store.statistics().held, 500);
         node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_that_is_asked_again_finds_the_session_it_has_opened() {
+    let node = Node::start().await;
+    let once = proto::OpenSession {
+        request_id: "at random".into(),
+        ..new()
+    };
+    let mut first = talk(&node).await;
+    // Its answer may have been lost.
+    let opened = first.open(once.clone()).await.unwrap();
+    let grant = acquire(&mut first, "a").await;
+    let mut second = talk(&node).await;
+    let again = second.open(once.clone()).await.unwrap();
+    assert_eq!(again.session, opened.session);
+    assert_eq!(again.fencing_tokens, [grant.fencing_token]);
+    assert_eq!(end(&mut first).await, Reason::Elsewhere);
+    assert_eq!(node.store.statistics().sessions, 1);
+
+    // Another id is another session, and so is the same one after the end.
+    let another = proto::OpenSession {
+        request_id: "another".into(),
+        ..once.clone()
+    };
+    let other = talk(&node).await.open(another).await.unwrap();
+    assert_ne!(other.session, opened.session);
+    let close = second.send(Operation::Close(proto::CloseSession {}));
+    second.answer(close).await.unwrap();
+    let anew = talk(&node).await.open(once.clone()).await.unwrap();
+    assert!(anew.fencing_tokens.is_empty());
+
+    // What is wrong with it is said as ever.
+    let wrong = proto::OpenSession {
+        request_id: "wrong".into(),
+        ttl: Some(Duration::ZERO.into()),
+        ..once.clone()
+    };
+    let refused = talk(&node).await.open(wrong).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::InvalidSession);
+    for (session, request_id) in [
+        (anew.session.clone(), "x".into()),
+        (String::new(), "x".repeat(257)),
+    ] {
+        let wrong = proto::OpenSession {
+            session,
+            request_id,
+            ..Default::default()
+        };
+        let refused = talk(&node).await.open(wrong).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::InvalidRequestId);
     }
 }

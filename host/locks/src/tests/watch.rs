@@ -225,7 +225,7 @@ async fn events_are_sent_to_browsers_which_resume_by_the_last_id() {
     let mut events = Events::of(&node, "/v1/locks:watch?prefix=a", Some(last)).await;
     assert_eq!(events.next().await.1, "progress");
     assert_eq!(events.next().await.0, id);
-    node.api.drain();
+    node.api.end();
     let (_, kind, data) = events.next().await;
     assert_eq!(kind, "problem");
     assert_eq!(data["reason"], "DRAINING");

@@ -125,7 +125,10 @@ fn each_refusal_of_the_lock_api_has_its_exit_code() {
         let expected = match reason {
             Reason::Held | Reason::TimedOut | Reason::Deadlock => Exit::Contention,
             Reason::Lost | Reason::UnknownGrant | Reason::UnknownSession => Exit::Lost,
-            Reason::StoreUnavailable | Reason::Recovering | Reason::Draining => Exit::Unreachable,
+            Reason::StoreUnavailable
+            | Reason::Recovering
+            | Reason::Draining
+            | Reason::DeadlineExceeded => Exit::Unreachable,
             Reason::Unauthenticated | Reason::AccessDenied | Reason::NotHolder => Exit::Denied,
             Reason::Quota => Exit::Quota,
             Reason::Internal => Exit::Fault,

@@ -1,26 +1,31 @@
 //! The signals that are passed on to the command.
 
 use rustix::process::Signal;
+use std::future::poll_fn;
 use std::io;
-use tokio::select;
+use std::process::ExitCode;
+use std::task::Poll;
 use tokio::signal::unix::{self, SignalKind};
 
 /// What signals add to their number to make an exit code.
 const EXIT_CODE_BASE: i32 = 128;
 
-/// The signals this process gets, instead of what they do by default.
-pub(super) struct Signals {
-    hangup: unix::Signal,
-    interrupt: unix::Signal,
-    quit: unix::Signal,
-    terminate: unix::Signal,
-    user_1: unix::Signal,
-    user_2: unix::Signal,
-}
+/// The signals that are passed on.
+const PASSED_ON: [Signal; 6] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+];
 
-/// The exit code of what was ended by a signal.
-pub(super) fn exit_code(signal: Signal) -> u8 {
-    code_of(signal.as_raw())
+/// The signals this process gets, instead of what they do by default.
+pub(super) struct Signals(Vec<(Signal, unix::Signal)>);
+
+/// How this process ends that was ended by a signal.
+pub(super) fn exit_code(signal: Signal) -> ExitCode {
+    code_of(signal.as_raw()).into()
 }
 
 /// The exit code of what was ended by the signal of this number.
@@ -29,28 +34,29 @@ pub(super) fn code_of(signal: i32) -> u8 {
 }
 
 impl Signals {
-    /// From now on nothing is done but to tell of them.
+    /// From now on nothing is done but to tell of them. What was ignored when
+    /// this process was started still is, by the command too: so says `nohup`.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: unix::signal(SignalKind::hangup())?,
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            quit: unix::signal(SignalKind::quit())?,
-            terminate: unix::signal(SignalKind::terminate())?,
-            user_1: unix::signal(SignalKind::user_defined1())?,
-            user_2: unix::signal(SignalKind::user_defined2())?,
-        })
+        let ignored = ignored();
+        let signals = PASSED_ON.into_iter();
+        let signals = signals.filter(|it| ignored >> (it.as_raw() - 1) & 1 == 0);
+        let listened = signals.map(|it| {
+            let kind = SignalKind::from_raw(it.as_raw());
+            Ok((it, unix::signal(kind)?))
+        });
+        listened.collect::<io::Result<_>>().map(Self)
     }
 
     /// The next signal. May be dropped: none is missed.
     pub(super) async fn next(&mut self) -> Signal {
-        select! {
-            _ = self.hangup.recv() => Signal::HUP,
-            _ = self.interrupt.recv() => Signal::INT,
-            _ = self.quit.recv() => Signal::QUIT,
-            _ = self.terminate.recv() => Signal::TERM,
-            _ = self.user_1.recv() => Signal::USR1,
-            _ = self.user_2.recv() => Signal::USR2,
-        }
+        poll_fn(|cx| {
+            let mut came = self.0.iter_mut();
+            match came.find_map(|(it, signals)| signals.poll_recv(cx).is_ready().then_some(*it)) {
+                Some(signal) => Poll::Ready(signal),
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// The next signal that means an end. The others mean something to the
@@ -63,4 +69,13 @@ impl Signals {
             }
         }
     }
+}
+
+/// A bit for each signal that is ignored, the lowest for number 1. None where it
+/// cannot be told.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|it| it.strip_prefix("SigIgn:"));
+    mask.and_then(|it| u64::from_str_radix(it.trim(), 16).ok())
+        .unwrap_or(0)
 }

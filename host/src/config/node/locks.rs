@@ -1,10 +1,12 @@
 //! `[locks]`: how many locks, waiters and sessions there may be.
 
+use super::TIMEOUT;
 use crate::config::document::ConfigError;
 use crate::config::section::Section;
 use crate::config::value;
 use lockport_store::core::Limits;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// `[locks]`
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +14,9 @@ pub struct LocksConfig {
     /// Requests at once on one connection of the lock API. Each wait is one,
     /// unless it is made on a session.
     pub streams: u32,
+    /// How long the body of a request to the lock API may take to come, and the
+    /// first message on a session's stream.
+    pub body_timeout: Duration,
     /// What the store takes.
     pub store: Limits,
 }
@@ -28,6 +33,7 @@ const STREAMS: u32 = 10_000;
 impl LocksConfig {
     pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
         let default = Limits::default();
+        let body = lockport_locks::Limits::default().body;
         let count = |key, default: usize| {
             let default = u32::try_from(default).unwrap_or(u32::MAX);
             section
@@ -36,6 +42,7 @@ impl LocksConfig {
         };
         let locks = Self {
             streams: section.or("streams", value::integer(COUNT), STREAMS)?,
+            body_timeout: section.or("body_timeout", value::duration(TIMEOUT), body)?,
             store: Limits {
                 holders_per_lock: count("holders_per_lock", default.holders_per_lock)?,
                 waiters_per_lock: count("waiters_per_lock", default.waiters_per_lock)?,

@@ -7,6 +7,7 @@ contract!(
     Narrow:
     locks_are_listed_by_name_page_by_page,
     only_locks_with_the_prefix_are_listed,
+    only_permitted_locks_are_listed,
     what_is_waited_for_is_listed_and_what_is_idle_is_not,
     a_page_shows_what_a_look_at_each_lock_does,
 );
@@ -18,6 +19,7 @@ contract!(
 
 fn after(prefix: &str, after: Option<&str>, limit: usize) -> LockQuery {
     LockQuery {
+        permission: Permission::all(),
         prefix: prefix.to_owned(),
         after: after.map(name),
         limit,
@@ -73,6 +75,37 @@ async fn only_locks_with_the_prefix_are_listed(world: Arc<World>) {
     assert_eq!(names(&behind), (vec!["a/c"], false));
 }
 
+async fn only_permitted_locks_are_listed(world: Arc<World>) {
+    for text in ["a/1", "a/2", "a/b/1", "b/1", "b/2", "c/1", "d"] {
+        world.hold(&of(TransactionId::mint(), &[text])).await;
+    }
+    let listed = async |patterns: &[&str], query: LockQuery| {
+        let patterns = patterns.iter().map(|it| LockPattern::parse(it).unwrap());
+        let permission = Permission::of(patterns.collect());
+        let page = page(
+            &world,
+            LockQuery {
+                permission,
+                ..query
+            },
+        )
+        .await;
+        let found = names(&page);
+        format!("{} {}", found.0.join(" "), found.1)
+    };
+    let all = || after("", None, 10);
+    assert_eq!(listed(&["b/2", "a/*"], all()).await, "a/1 a/2 b/2 false");
+    assert_eq!(listed(&["a/**", "a/*"], all()).await, "a/1 a/2 a/b/1 false");
+    assert_eq!(listed(&[], all()).await, " false");
+    // What is left out neither fills a page nor counts as more.
+    let some = ["*/1", "d"];
+    assert_eq!(listed(&some, after("", None, 2)).await, "a/1 b/1 true");
+    let behind = after("", Some("b/1"), 2);
+    assert_eq!(listed(&some, behind).await, "c/1 d false");
+    let with_prefix = after("b", None, 1);
+    assert_eq!(listed(&some, with_prefix).await, "b/1 false");
+}
+
 async fn what_is_waited_for_is_listed_and_what_is_idle_is_not(world: Arc<World>) {
     let holder = of(TransactionId::mint(), &["a"]);
     world.hold(&holder).await;
@@ -110,6 +143,7 @@ async fn a_page_is_the_smallest_of_very_many(world: Arc<World>) {
     let mut last: Option<LockName> = None;
     loop {
         let query = LockQuery {
+            permission: Permission::all(),
             prefix: String::new(),
             after: last.take(),
             limit: usize::MAX,

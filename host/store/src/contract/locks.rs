@@ -23,6 +23,7 @@ contract!(
     a_renewed_grant_lasts,
     the_end_of_a_transaction_frees_its_locks,
     a_forced_release_is_told_to_nobody_but_shows,
+    a_lock_is_taken_away_with_all_its_names_or_not_at_all,
     a_lock_shows_its_holder_and_its_waiters,
     a_grant_says_since_when_and_how_long_it_was_waited_for,
     what_happens_is_counted,
@@ -264,8 +265,10 @@ async fn a_forced_release_is_told_to_nobody_but_shows(world: Arc<World>) {
         let token = world.hold(&holder).await.tokens[0].1;
         let operator = Principal::new("an operator");
         let force = async || {
-            let taken = (world.store).force_release(name("b"), operator.clone(), "why".to_owned());
-            taken.await
+            let (by, all) = (operator.clone(), Permission::all());
+            (world.store)
+                .force_release(name("b"), by, all, "why".to_owned())
+                .await
         };
         let taken = Taken {
             names: holder.names.clone(),
@@ -278,6 +281,35 @@ async fn a_forced_release_is_told_to_nobody_but_shows(world: Arc<World>) {
         let renewal = renew(&world, &holder, SECOND).await;
         assert_eq!(renewal, Err(RenewError::Lost));
     }
+}
+
+async fn a_lock_is_taken_away_with_all_its_names_or_not_at_all(world: Arc<World>) {
+    let of = |patterns: &[&str]| {
+        let patterns = patterns.iter().map(|it| LockPattern::parse(it).unwrap());
+        Permission::of(patterns.collect())
+    };
+    let force = async |permission| {
+        let by = Principal::new("an operator");
+        let answer = (world.store).force_release(name("a/1"), by, permission, String::new());
+        answer.await
+    };
+    let narrow = in_mode(Mode::Shared, of_caller(&["a/1"]));
+    let wide = in_mode(Mode::Shared, of_caller(&["a/1", "b/1"]));
+    let mut tokens = Vec::new();
+    for holder in [&narrow, &wide] {
+        tokens.push(world.hold(holder).await.tokens[0].1);
+    }
+    let mut next = world.queue(&waiting(SECOND, of_caller(&["b/1"]))).await;
+    for permission in [of(&["a/*"]), of(&["b/**"]), of(&[])] {
+        assert_eq!(force(permission).await, Err(ForceError::NotPermitted));
+        assert_eq!(world.holders("a/1").await, tokens, "nobody has lost it");
+        assert!(renew(&world, &narrow, SECOND).await.is_ok());
+        assert!(poll_once(&mut next).await.is_none());
+    }
+    let taken = force(of(&["a/1", "b/*"])).await.unwrap();
+    assert_eq!(taken.iter().map(|it| it.token).collect::<Vec<_>>(), tokens);
+    assert!(next.await.is_ok());
+    assert_eq!(force(of(&[])).await, Ok(vec![]), "nobody has anything");
 }
 
 async fn a_lock_shows_its_holder_and_its_waiters(world: Arc<World>) {

@@ -1,7 +1,7 @@
 //! Sessions: grants that live and end together.
 
 use super::*;
-use crate::store::{LostGrant, RenewError, SessionError};
+use crate::store::{LostGrant, OpenSession, RenewError, SessionError};
 
 contract!(
     Narrow:
@@ -17,6 +17,7 @@ contract!(
     a_grant_of_a_session_has_no_lease_of_its_own,
     a_grant_that_is_taken_away_is_told_to_its_session,
     whoever_attaches_a_session_is_told_which_grants_it_holds,
+    whoever_attaches_a_session_is_told_whose_it_is,
     a_session_s_grants_are_asked_again_and_given_back_like_others,
 );
 
@@ -198,9 +199,12 @@ async fn a_grant_of_a_session_has_no_lease_of_its_own(world: Arc<World>) {
 }
 
 async fn force(world: &World, text: &str) {
-    let forced = world
-        .store
-        .force_release(name(text), Principal::node(), "a test".to_owned());
+    let forced = world.store.force_release(
+        name(text),
+        Principal::node(),
+        Permission::all(),
+        "a test".to_owned(),
+    );
     assert_eq!(forced.await.unwrap().len(), 1);
 }
 
@@ -234,6 +238,25 @@ async fn whoever_attaches_a_session_is_told_which_grants_it_holds(world: Arc<Wor
         assert!(again.lost.try_recv().is_err(), "that is all");
         let closed = world.store.close_session(session, caller().principal);
         closed.await.unwrap();
+    }
+}
+
+async fn whoever_attaches_a_session_is_told_whose_it_is(world: Arc<World>) {
+    for owner in [None, Some("one")] {
+        let opened = OpenSession {
+            party: Party {
+                owner: owner.map(Arc::from),
+                label: "what it was opened as".into(),
+                ..caller()
+            },
+            ..session()
+        };
+        world.store.open_session(opened.clone()).await.unwrap();
+        for by in [caller().principal, Principal::node()] {
+            let attached = world.store.attach(opened.id, by).await.unwrap();
+            assert_eq!(attached.party, opened.party);
+            world.store.detach(opened.id, attached.attachment);
+        }
     }
 }
 

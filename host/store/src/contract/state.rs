@@ -198,9 +198,12 @@ async fn a_lost_guard_fences_the_whole_commit(world: Arc<World>) {
     let other = TransactionId::mint();
     let taken = of(other, &["order/2"]);
     world.hold(&taken).await;
-    let force = world
-        .store
-        .force_release(name("order/2"), Principal::node(), "a test".to_owned());
+    let force = world.store.force_release(
+        name("order/2"),
+        Principal::node(),
+        Permission::all(),
+        "a test".to_owned(),
+    );
     force.await.unwrap();
     let mut commit = world.commit_of(other);
     commit.guards.push(guarding(&taken));
@@ -226,9 +229,12 @@ async fn a_lost_guard_is_told_before_a_conflict(world: Arc<World>) {
     let own = TransactionId::mint();
     let lock = of(own, &["order/1"]);
     world.hold(&lock).await;
-    let force = world
-        .store
-        .force_release(name("order/1"), Principal::node(), "a test".to_owned());
+    let force = world.store.force_release(
+        name("order/1"),
+        Principal::node(),
+        Permission::all(),
+        "a test".to_owned(),
+    );
     force.await.unwrap();
     let mut commit = world.commit_of(own);
     commit.guards.push(guarding(&lock));

@@ -83,9 +83,12 @@ async fn what_happens_to_a_lock_is_told_in_order(world: Arc<World>) {
     assert_eq!(kinds(&mut watch, 3).await, [Queued, Left, Expired]);
     let taken = of_caller(&["a"]);
     world.hold(&taken).await;
-    let forced = world
-        .store
-        .force_release(name("a"), Principal::node(), "a test".to_owned());
+    let forced = world.store.force_release(
+        name("a"),
+        Principal::node(),
+        Permission::all(),
+        "a test".to_owned(),
+    );
     forced.await.unwrap();
     assert_eq!(kinds(&mut watch, 2).await, [Granted, Forced]);
 }

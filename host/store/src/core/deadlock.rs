@@ -50,7 +50,8 @@
 //! No cycle is missed by that: what appears meanwhile goes through a request
 //! that came meanwhile, and has a search of its own; what was there lasts until
 //! somebody breaks it; and who has turned from a waiter into a holder has got a
-//! token that is behind every mark. But a path may be out of date, so it is
+//! token that is behind every mark, or takes the place of one of two by whom a
+//! mark says that holders have several owners. But a path may be out of date, so it is
 //! verified, edge by edge, before anybody is told; and if it does not hold the
 //! search begins anew. By then the cycle may have younger members: the youngest
 //! is told, and the search begins anew.
@@ -144,8 +145,10 @@ struct Mark {
     /// The holders up to this token have one owner, if none in particular is
     /// waited for.
     alike: Token,
-    /// They have not.
-    is_mixed: bool,
+    /// But these two have not. As long as both are held, nobody in particular is
+    /// waited for; once one is not, all are looked at again, because whoever was
+    /// ahead and got its place may be of the other's owner.
+    apart: Option<[Token; 2]>,
     /// The waiters up to this one.
     ahead: Arrival,
 }

@@ -31,7 +31,8 @@ struct Entry {
     at: Time,
     id: GrantId,
     /// Who cancelled it before it was seen, if it ended so.
-    canceller: Option<Principal>,
+    /// Mostly nobody, so it has little room.
+    canceller: Option<Box<Principal>>,
 }
 
 impl EndedIds {
@@ -81,7 +82,7 @@ impl EndedIds {
         self.order.push_back(Entry {
             at: now,
             id,
-            canceller: Some(canceller.clone()),
+            canceller: Some(Box::new(canceller.clone())),
         });
         self.sweep(now);
         true
@@ -158,7 +159,7 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         self.ended.insert(id, how, now, now);
-        effects.push(Effect::Remember(id, how));
+        self.write_end(id, how, effects);
     }
 
     /// Refuses an id before it comes.
@@ -176,7 +177,13 @@ impl Core {
             return Err(ReleaseError::Quota(text));
         }
         let how = Ended::NeverGranted;
-        effects.push(Effect::Remember(id, how));
+        self.write_end(id, how, effects);
         Ok(how.to_cancel())
+    }
+
+    fn write_end(&self, id: GrantId, how: Ended, effects: &mut Vec<Effect>) {
+        if self.has_disk {
+            effects.push(Effect::Remember(id, how));
+        }
     }
 }

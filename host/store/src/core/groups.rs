@@ -10,7 +10,7 @@ use super::principals::Account;
 use super::request::{Arrival, Links, Request};
 use super::slab::{At, Slab};
 use crate::id::{SessionId, TransactionId};
-use crate::store::{Holder, Principal};
+use crate::store::Holder;
 use crate::time::Time;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Groups {
     groups: Slab<Group>,
     transactions: IdMap<TransactionId, At<Group>>,
     sessions: IdMap<SessionId, At<Group>>,
-    named: HashMap<(Principal, Arc<str>), At<Group>>,
+    named: HashMap<(At<Account>, Arc<str>), At<Group>>,
 }
 
 /// Some requests that belong together.
@@ -41,7 +41,8 @@ pub(super) struct Group {
 pub(super) enum Kind {
     Transaction(TransactionId),
     Session(Box<Session>),
-    Named(Box<(Principal, Arc<str>)>),
+    /// Its members keep the account of the principal in use.
+    Named(At<Account>, Arc<str>),
 }
 
 /// A session that has not ended.
@@ -51,6 +52,9 @@ pub(super) struct Session {
     pub(super) ttl: Duration,
     pub(super) grace: Duration,
     pub(super) principal: At<Account>,
+    /// The owner it was opened for.
+    pub(super) owner: Option<Arc<str>>,
+    pub(super) label: Arc<str>,
     /// When it ends unless it is heard from.
     pub(super) until: Time,
     /// The number of its latest connection.
@@ -87,7 +91,7 @@ impl Groups {
     pub(super) fn session_mut(&mut self, at: At<Group>) -> Option<&mut Session> {
         match &mut self.groups[at].kind {
             Kind::Session(session) => Some(session),
-            Kind::Transaction(_) | Kind::Named(_) => None,
+            Kind::Transaction(_) | Kind::Named(..) => None,
         }
     }
 
@@ -106,15 +110,18 @@ impl Groups {
     /// The group of an owner that gets a request.
     pub(super) fn enter_named(
         &mut self,
-        principal: &Principal,
+        principal: At<Account>,
         owner: &Arc<str>,
         serial: Arrival,
     ) -> At<Group> {
-        let key = (principal.clone(), owner.clone());
         let groups = &mut self.groups;
-        *self.named.entry(key).or_insert_with_key(|key| {
-            groups.insert(Group::new(serial, Kind::Named(Box::new(key.clone()))))
-        })
+        let key = (principal, owner.clone());
+        *self
+            .named
+            .entry(key)
+            .or_insert_with_key(|(principal, owner)| {
+                groups.insert(Group::new(serial, Kind::Named(*principal, owner.clone())))
+            })
     }
 
     pub(super) fn open_session(&mut self, session: Session, serial: Arrival) -> At<Group> {
@@ -179,12 +186,14 @@ impl Groups {
         if group.count > 0 {
             return;
         }
-        match &group.kind {
-            Kind::Session(_) => return,
-            Kind::Transaction(id) => drop(self.transactions.remove(id)),
-            Kind::Named(key) => drop(self.named.remove(&**key)),
+        if matches!(group.kind, Kind::Session(_)) {
+            return;
         }
-        self.groups.remove(at);
+        match self.groups.remove(at).map(|it| it.kind) {
+            Some(Kind::Transaction(id)) => drop(self.transactions.remove(&id)),
+            Some(Kind::Named(principal, owner)) => drop(self.named.remove(&(principal, owner))),
+            Some(Kind::Session(_)) | None => {}
+        }
     }
 
     /// Whether there is no group.
@@ -213,7 +222,7 @@ impl Group {
         match &self.kind {
             Kind::Transaction(id) => Holder::Transaction(*id),
             Kind::Session(session) => Holder::Session(session.id),
-            Kind::Named(_) => Holder::Caller,
+            Kind::Named(..) => Holder::Caller,
         }
     }
 
@@ -225,7 +234,7 @@ impl Group {
     pub(super) fn chain(&self) -> Chain {
         match self.kind {
             Kind::Transaction(_) | Kind::Session(_) => Chain::Life,
-            Kind::Named(_) => Chain::Named,
+            Kind::Named(..) => Chain::Named,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The locks that are not idle: who holds each, who waits, and who may go.
 
+use super::order::Order;
 use super::request::{Arrival, Request};
 use super::slab::{At, Slab};
 use crate::name::LockName;
@@ -12,6 +13,7 @@ use std::num::NonZeroU32;
 pub(super) struct Locks {
     pub(super) slots: Slab<LockSlot>,
     names: HashMap<LockName, At<LockSlot>>,
+    pub(super) order: Order,
 }
 
 /// One lock that is not idle.
@@ -58,11 +60,11 @@ impl Locks {
     }
 
     pub(super) fn find_or_add(&mut self, name: LockName) -> At<LockSlot> {
-        let slots = &mut self.slots;
-        *self
-            .names
-            .entry(name)
-            .or_insert_with_key(|name| slots.insert(LockSlot::new(name.clone())))
+        let (slots, order) = (&mut self.slots, &mut self.order);
+        *self.names.entry(name).or_insert_with_key(|name| {
+            order.add(name);
+            slots.insert(LockSlot::new(name.clone()))
+        })
     }
 
     /// Forgets a lock if it is idle. Whether it was.
@@ -71,6 +73,7 @@ impl Locks {
         let is_idle = slot.holders.is_empty() && slot.queue.is_none();
         if is_idle && let Some(slot) = self.slots.remove(at) {
             self.names.remove(&slot.name);
+            self.order.remove(&slot.name);
         }
         is_idle
     }
@@ -210,6 +213,12 @@ impl Holders {
             Self::One(_, request) => Some(*request),
             Self::Nobody | Self::Many(_) => None,
         }
+    }
+
+    /// Whether a grant with this token is one of them.
+    pub(super) fn has(&self, token: Token) -> bool {
+        let from = self.behind(token.saturating_sub(1)).next();
+        from.is_some_and(|it| it.0 == token)
     }
 
     /// Those whose tokens are greater than `after`, the longest first.

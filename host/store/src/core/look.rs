@@ -43,34 +43,6 @@ impl Core {
         lock
     }
 
-    /// Visits the locks that are held or waited for, in so many steps from place
-    /// `from` on; answers where to go on, or `None` at the end. A step is a
-    /// place, or a page of them that are all free: the cost is that of the locks
-    /// there are and not, place by place, of the most there ever were. A lock that is
-    /// not idle from the first step to the last is visited once; others may
-    /// be.
-    pub fn scan(
-        &self,
-        from: usize,
-        steps: usize,
-        visit: &mut dyn FnMut(&LockName),
-    ) -> Option<usize> {
-        let slots = &self.table.locks.slots;
-        let mut next = from;
-        for _ in 0..steps {
-            let place = slots.skip_free(next);
-            if place > next {
-                next = place;
-                continue;
-            }
-            if let Some(slot) = slots.at_place(place) {
-                visit(&slot.name);
-            }
-            next += 1;
-        }
-        (next < slots.places()).then_some(next)
-    }
-
     /// How long a grant that was drawn up earlier is still held, without a limit
     /// if it hangs on a session or a transaction; `None` if it has ended.
     pub(crate) fn remaining(

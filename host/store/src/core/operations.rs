@@ -9,9 +9,10 @@ use super::table::{Overdue, Woken};
 use super::{CallerGrant, Core, Effect, Ended, Life};
 use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
+use crate::pattern::Permission;
 use crate::store::{
-    Cancelled, Cycle, EventKind, Grant, Holder, LostGrant, Principal, ReleaseError, Released,
-    RenewError, Taken, Token,
+    Cancelled, Cycle, EventKind, ForceError, Grant, Holder, LostGrant, Principal, ReleaseError,
+    Released, RenewError, Taken, Token,
 };
 use crate::time::Time;
 use std::time::Duration;
@@ -157,31 +158,39 @@ impl Core {
         }
     }
 
-    /// Takes every grant that holds `name`, with all its names, from its holder.
+    /// Takes every grant that holds `name`, with all its names, from its holder;
+    /// or none, if `permission` does not cover all of those names.
     pub fn force_release(
         &mut self,
         name: &LockName,
+        permission: &Permission,
         now: Time,
         effects: &mut Vec<Effect>,
-    ) -> Vec<Taken> {
+    ) -> Result<Vec<Taken>, ForceError> {
         self.pass(now, effects);
         let Some(lock) = self.table.locks.get(name) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let holders: Vec<_> = lock.holders.iter().collect();
-        let mut woken = Woken::new();
-        let mut taken = Vec::with_capacity(holders.len());
-        for at in holders {
-            let request = &self.table.requests[at];
-            taken.push(Taken {
+        let taken = |at: &At<Request>| {
+            let request = &self.table.requests[*at];
+            Taken {
                 names: self.table.names(request),
                 token: request.token(),
                 party: self.table.party(request),
-            });
+            }
+        };
+        let taken: Vec<_> = holders.iter().map(taken).collect();
+        let mut names = taken.iter().flat_map(|it| &it.names);
+        if !names.all(|it| permission.covers(it)) {
+            return Err(ForceError::NotPermitted);
+        }
+        let mut woken = Woken::new();
+        for at in holders {
             self.finish(at, End::Forced, now, &mut woken, effects);
         }
         self.hand_over(woken, now, effects);
-        taken
+        Ok(taken)
     }
 
     /// Ends every grant and every wait of a transaction.
@@ -283,7 +292,7 @@ impl Core {
             End::GivenBack | End::Abandoned | End::Closed | End::Deadlock(_) => EventKind::Released,
         };
         self.tally.end_grant(kind, held);
-        if !matches!(holder, Holder::Transaction(_)) {
+        if self.has_disk && !matches!(holder, Holder::Transaction(_)) {
             effects.push(Effect::Forget(id));
         }
         if repeatable && !matches!(end, End::Abandoned) {
@@ -367,6 +376,9 @@ impl Core {
 
     /// Asks for a grant of a caller or a session to be written down.
     pub(super) fn keep(&self, at: At<Request>, effects: &mut Vec<Effect>) {
+        if !self.has_disk {
+            return;
+        }
         let request = &self.table.requests[at];
         let life = match (self.table.holder(request), request.lease) {
             (Holder::Session(session), _) => Life::Session(session),

@@ -9,7 +9,8 @@ use super::table::Woken;
 use super::{AttachedSession, Core, Effect};
 use crate::id::SessionId;
 use crate::store::{
-    Attachment, Field, Invalid, OpenSession, Principal, SessionError, TTL_MAX, TTL_MIN, Token,
+    Attachment, Field, Invalid, OpenSession, Party, Principal, SessionError, TTL_MAX, TTL_MIN,
+    Token,
 };
 use crate::time::Time;
 use std::time::Duration;
@@ -52,6 +53,8 @@ impl Core {
             ttl: request.ttl,
             grace: request.grace,
             principal,
+            owner: request.party.owner.clone(),
+            label: request.party.label.clone(),
             until,
             attachment: 0,
             attached: false,
@@ -77,14 +80,20 @@ impl Core {
             effects.push(Effect::Unattached(id));
         }
         session.attachment += 1;
-        let (ttl, grace) = (session.ttl, session.grace);
-        let attachment = Attachment(session.attachment);
-        self.table.keep_session(at, Some(now + ttl));
-        Ok(AttachedSession {
-            attachment,
-            ttl,
-            grace,
-        })
+        let attached = AttachedSession {
+            attachment: Attachment(session.attachment),
+            party: Party {
+                principal: (self.table.principals.get(session.principal))
+                    .principal
+                    .clone(),
+                owner: session.owner.clone(),
+                label: session.label.clone(),
+            },
+            ttl: session.ttl,
+            grace: session.grace,
+        };
+        self.table.keep_session(at, Some(now + attached.ttl));
+        Ok(attached)
     }
 
     /// The tokens of the grants a session holds, in the order they were asked
@@ -193,7 +202,7 @@ impl Core {
     pub(super) fn session_remaining(&self, request: &Request, now: Time) -> Option<Duration> {
         match &self.table.groups.get(request.life?).kind {
             Kind::Session(session) => Some(session.until.since(now)),
-            Kind::Transaction(_) | Kind::Named(_) => None,
+            Kind::Transaction(_) | Kind::Named(..) => None,
         }
     }
 

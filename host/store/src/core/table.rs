@@ -5,7 +5,7 @@
 mod deadlines;
 mod stages;
 
-use deadlines::Due;
+use deadlines::Deadlines;
 pub(super) use deadlines::Overdue;
 
 use super::groups::{Chain, Group, Groups, Kind};
@@ -18,7 +18,7 @@ use crate::id::GrantId;
 use crate::name::LockName;
 use crate::store::{Acquire, Holder, Mode, Party, Token};
 use crate::time::Time;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Every live request, and the indices over them.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) struct Table {
     pub(super) locks: Locks,
     pub(super) groups: Groups,
     pub(super) principals: Principals,
-    deadlines: BTreeMap<(Time, Due), Overdue>,
+    deadlines: Deadlines,
     arrivals: Arrival,
     /// How often it was looked whether a waiter can be served.
     #[cfg(test)]
@@ -81,7 +81,7 @@ impl Table {
             }
             assert!(!self.is_servable(*at), "{request:?} could be served");
             let deadline = self.deadline(*at);
-            assert!(deadline.is_none_or(|it| self.deadlines.contains_key(&it.0)));
+            assert!(deadline.is_none_or(|it| self.deadlines.has(it)));
         }
     }
 
@@ -116,7 +116,7 @@ impl Table {
         Party {
             principal: self.principals.get(request.principal).principal.clone(),
             owner: owner.and_then(|it| match it {
-                Kind::Named(name) => Some(name.1.clone()),
+                Kind::Named(_, name) => Some(name.clone()),
                 Kind::Transaction(_) | Kind::Session(_) => None,
             }),
             label: request.label.clone(),
@@ -178,7 +178,8 @@ impl Table {
             owner,
             label,
         } = acquire.party;
-        let enter = |it| self.groups.enter_named(&principal, it, serials[1]);
+        let principal = self.principals.enter(&principal);
+        let enter = |it| self.groups.enter_named(principal, it, serials[1]);
         let named = owner.as_ref().map(enter);
         let request = Request {
             id: acquire.id,
@@ -190,7 +191,7 @@ impl Table {
             views: (!views.is_empty()).then(|| Box::new(Views(views))),
             lease: acquire.lease,
             stage,
-            principal: self.principals.enter(&principal),
+            principal,
             label,
             life,
             named,

@@ -5,6 +5,7 @@ mod grants;
 mod kept;
 mod limits;
 mod modes;
+mod order;
 mod races;
 mod requests;
 mod scale;

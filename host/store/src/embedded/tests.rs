@@ -12,6 +12,7 @@ use crate::contract::{
     of_caller, of_session, open, owned_by, poll_once, put, query, repeatable, session, waiting,
 };
 use crate::id::TransactionId;
+use crate::pattern::Permission;
 use crate::store::{
     Acquire, AcquireError, Cancelled, Holder, LIST_LIMIT_MAX, LockHolder, MEMORY, Mode, Order,
     Principal, ReleaseError, Released, SessionError, Token, WatchQuery, Watched,

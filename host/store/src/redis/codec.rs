@@ -7,7 +7,7 @@
 mod answers;
 mod arguments;
 
-pub(crate) use answers::{Beaten, Claimed, Listed, Malformed, Message, News, Reply, event};
+pub(crate) use answers::{Beaten, Claimed, Malformed, Message, News, Reply, event};
 pub(crate) use arguments::Arguments;
 
 use crate::core::{Limits, STEPS};

@@ -14,13 +14,14 @@ macro_rules! parts {
     };
 }
 
-const PARTS: [&str; 14] = parts!(
+const PARTS: [&str; 15] = parts!(
     "step",
     "requests",
     "deadlines",
     "locks",
     "groups",
     "ended",
+    "patterns",
     "tell",
     "nodes",
     "sessions",

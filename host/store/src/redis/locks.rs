@@ -10,11 +10,12 @@ use super::node::Node;
 use crate::core;
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::LockName;
+use crate::pattern::Permission;
 use crate::shell::{Watch, log_taken};
 use crate::statistics::Statistics;
 use crate::store::{
-    Acquire, AcquireError, Attached, Attachment, Cancelled, Grant, Granted, Lock, LockPage,
-    LockQuery, OpenSession, Principal, ReleaseError, Released, RenewError, SessionError,
+    Acquire, AcquireError, Attached, Attachment, Cancelled, ForceError, Grant, Granted, Lock,
+    LockPage, LockQuery, OpenSession, Principal, ReleaseError, Released, RenewError, SessionError,
     StoreError, Taken, WatchError, WatchQuery,
 };
 use crate::time::Time;
@@ -82,11 +83,11 @@ impl Locks {
         &self,
         name: LockName,
         by: Principal,
+        permission: Permission,
         reason: String,
-    ) -> Result<Vec<Taken>, StoreError> {
-        let taken = self.call(Arguments::force_release(&name, None), Reply::taken);
-        // Nobody was named, and so nobody is another.
-        let taken = taken.await?.unwrap_or_default();
+    ) -> Result<Vec<Taken>, ForceError> {
+        let taken = self.call(Arguments::force_release(&name, &permission), Reply::taken);
+        let taken = taken.await??;
         log_taken(&taken, &name, &by, &reason);
         Ok(taken)
     }

@@ -9,6 +9,7 @@ use crate::contract::{
     waiting,
 };
 use crate::id::TransactionId;
+use crate::pattern::Permission;
 use crate::store::{
     Acquire, AcquireError, EventKind, Granted, Holder, OpenSession, SessionError, TTL_MIN,
     WatchQuery, Watched,
@@ -153,7 +154,12 @@ fn a_session_goes_on_at_another_node() {
         assert_eq!(beat, Err(SessionError::Elsewhere));
         assert_eq!(other.beat(id, second.attachment), Ok(()));
         // What is taken away through one is told at the other.
-        let taken = one.force_release(name("a"), principal.clone(), "a test".to_owned());
+        let taken = one.force_release(
+            name("a"),
+            principal.clone(),
+            Permission::all(),
+            "a test".to_owned(),
+        );
         assert_eq!(taken.await.unwrap().len(), 1);
         assert_eq!(second.lost.recv().await.unwrap().token, granted.tokens[0].1);
         one.close_session(id, principal).await.unwrap();
@@ -258,7 +264,12 @@ fn what_is_ended_while_there_is_no_connection_is_ended_later() {
             one.end(transaction_of(&holder));
             let next = acquire_again(&other, &patient("a")).await;
             assert_eq!(next.tokens.len(), 1);
-            let taken = other.force_release(name("a"), caller().principal, "a test".to_owned());
+            let taken = other.force_release(
+                name("a"),
+                caller().principal,
+                Permission::all(),
+                "a test".to_owned(),
+            );
             drop(taken.await);
             until_free(&other, "a").await;
         }

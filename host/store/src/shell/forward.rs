@@ -57,12 +57,13 @@ macro_rules! lock_operations {
             &$this,
             name: $crate::name::LockName,
             by: $crate::store::Principal,
+            permission: $crate::pattern::Permission,
             reason: String,
         ) -> $crate::store::Answer<
             '_,
-            Result<Vec<$crate::store::Taken>, $crate::store::StoreError>,
+            Result<Vec<$crate::store::Taken>, $crate::store::ForceError>,
         > {
-            Box::pin($other.force_release(name, by, reason))
+            Box::pin($other.force_release(name, by, permission, reason))
         }
 
         fn lock(

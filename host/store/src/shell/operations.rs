@@ -6,9 +6,11 @@ use super::{Shell, Written};
 use crate::core::{Core, Effect};
 use crate::id::{GrantId, TransactionId};
 use crate::name::LockName;
+use crate::pattern::Permission;
 use crate::statistics::Statistics;
 use crate::store::{
-    Cancelled, Grant, Lock, Principal, ReleaseError, Released, RenewError, StoreError, Taken,
+    Cancelled, ForceError, Grant, Lock, Principal, ReleaseError, Released, RenewError, StoreError,
+    Taken,
 };
 use crate::time::Time;
 use std::time::Duration;
@@ -55,11 +57,15 @@ impl Shell {
         &self,
         name: LockName,
         by: Principal,
+        permission: Permission,
         reason: String,
-    ) -> Result<Vec<Taken>, StoreError> {
-        let written = self.outside(|core, now, effects| core.force_release(&name, now, effects));
-        log_taken(&written.0, &name, &by, &reason);
-        written.settled().await
+    ) -> Result<Vec<Taken>, ForceError> {
+        let written =
+            self.outside(|core, now, effects| core.force_release(&name, &permission, now, effects));
+        if let Ok(taken) = &written.0 {
+            log_taken(taken, &name, &by, &reason);
+        }
+        written.settled().await?
     }
 
     pub(crate) async fn lock(&self, name: LockName) -> Result<Lock, StoreError> {

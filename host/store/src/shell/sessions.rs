@@ -128,6 +128,7 @@ impl Lines {
     ) -> Attached {
         let AttachedSession {
             attachment,
+            party,
             ttl,
             grace,
         } = attached;
@@ -136,6 +137,7 @@ impl Lines {
         self.0.insert(session, Line { sender, attachment });
         Attached {
             attachment,
+            party,
             ttl,
             grace,
             held,

@@ -3,6 +3,7 @@
 use super::{StoreError, Token};
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::LockName;
+use crate::pattern::Permission;
 use crate::time::Time;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -254,6 +255,17 @@ pub enum ReleaseError {
     Store(#[from] StoreError),
 }
 
+/// Why a lock was not taken away from its holders.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForceError {
+    /// A grant that holds it covers a name that whoever asked may not touch.
+    #[error("a grant of this lock covers others that may not be taken away")]
+    NotPermitted,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What a release found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Released {
@@ -337,6 +349,8 @@ pub struct LockWaiter {
 /// Which locks to list: those that are held or waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockQuery {
+    /// Only names that this covers.
+    pub permission: Permission,
     /// Only names that begin with this; may be empty.
     pub prefix: String,
     /// Only names behind this one.

@@ -48,6 +48,9 @@ pub struct OpenSession {
 pub struct Attached {
     /// Tells this attachment from earlier and later ones.
     pub attachment: Attachment,
+    /// Whose the session is, as it was opened: whoever comes back need not say
+    /// it again.
+    pub party: Party,
     /// How long the session lives after each beat.
     pub ttl: Duration,
     /// How long it lives after its connection broke.

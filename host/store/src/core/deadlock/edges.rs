@@ -89,12 +89,20 @@ impl Table {
 
     /// The first holder, once it is seen that all have its owner.
     fn next_alike(&self, lock: &LockSlot, mark: &mut Mark) -> Sight {
-        let Some(first) = lock.holders.iter().next().filter(|_| !mark.is_mixed) else {
+        if let Some(apart) = mark.apart {
+            if apart.iter().all(|it| lock.holders.has(*it)) {
+                return Sight::Nobody;
+            }
+            (mark.apart, mark.alike) = (None, 0);
+        }
+        let Some((oldest, first)) = lock.holders.behind(0).next() else {
             return Sight::Nobody;
         };
         if let Some((token, holder)) = lock.holders.behind(mark.alike).next() {
             mark.alike = token;
-            mark.is_mixed = self.owner_of(holder) != self.owner_of(first);
+            if self.owner_of(holder) != self.owner_of(first) {
+                mark.apart = Some([oldest, token]);
+            }
             return Sight::Passed;
         }
         if mark.holders >= mark.alike {

@@ -116,9 +116,9 @@ impl Space {
             Do::Release(id, by) => {
                 Answer::Released(call(Arguments::release(*id, by)).released().unwrap())
             }
-            Do::ForceRelease(name) => {
-                let taken = call(Arguments::force_release(name, None)).taken();
-                Answer::Taken(taken.unwrap().unwrap())
+            Do::ForceRelease(name, permission) => {
+                let taken = call(Arguments::force_release(name, permission)).taken();
+                Answer::Taken(taken.unwrap())
             }
             Do::OpenSession(request) => {
                 Answer::Session(call(Arguments::open_session(request)).session().unwrap())

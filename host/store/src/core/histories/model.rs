@@ -142,7 +142,9 @@ impl Model {
                 Answer::Renewed(self.renew(*id, by, *lease, now, effects))
             }
             Operation::Release(id, by) => Answer::Released(self.release(*id, by, now, effects)),
-            Operation::ForceRelease(name) => Answer::Taken(self.force(name, now, effects)),
+            Operation::ForceRelease(name, permission) => {
+                Answer::Taken(self.force(name, permission, now, effects))
+            }
             Operation::OpenSession(it) => Answer::Session(self.open(it, now, effects)),
             Operation::Attach(id, by) => Answer::Attached(self.attach(*id, by, now, effects)),
             Operation::Beat(id, it) => Answer::Session(self.beat(*id, *it, now)),
@@ -319,9 +321,20 @@ impl Model {
         }
     }
 
-    fn force(&mut self, name: &LockName, now: Time, effects: &mut Vec<Effect>) -> Vec<Taken> {
+    fn force(
+        &mut self,
+        name: &LockName,
+        permission: &Permission,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Vec<Taken>, ForceError> {
         let mut holders: Vec<_> = self.holders(name).cloned().collect();
         holders.sort_by_key(Request::token);
+        for it in &holders {
+            if it.names().iter().any(|name| !permission.covers(name)) {
+                return Err(ForceError::NotPermitted);
+            }
+        }
         for it in &holders {
             self.finish(it.id, End::Forced, now, effects);
         }
@@ -330,7 +343,7 @@ impl Model {
             token: it.token(),
             party: it.party,
         };
-        holders.into_iter().map(taken).collect()
+        Ok(holders.into_iter().map(taken).collect())
     }
 
     fn renew(

@@ -1,6 +1,7 @@
 //! Steps of random histories, with numbers for what is minted when they run.
 
 use super::*;
+use crate::pattern::LockPattern;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -18,7 +19,8 @@ enum What {
     Abandon(usize),
     Renew(usize, usize, u64),
     Release(usize, usize),
-    ForceRelease(usize),
+    /// With a permission of every lock, or only of those up to another.
+    ForceRelease(usize, usize),
     Open(usize, u64, u64),
     Attach(usize, usize),
     Beat(usize, u64),
@@ -75,7 +77,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (0..20usize).prop_map(What::Abandon),
         3 => (0..20usize, 0..3usize, 0..10u64).prop_map(|(id, by, it)| What::Renew(id, by, it)),
         7 => (0..20usize, 0..3usize).prop_map(|(id, by)| What::Release(id, by)),
-        1 => (0..NAMES).prop_map(What::ForceRelease),
+        1 => (0..NAMES, 0..2 * NAMES).prop_map(|(name, to)| What::ForceRelease(name, to)),
         3 => (0..2usize, 10..15u64, 10..25u64).prop_map(|(by, ttl, grace)| What::Open(by, ttl, grace)),
         3 => (0..SESSIONS, 0..3usize).prop_map(|(id, by)| What::Attach(id, by)),
         2 => (0..SESSIONS, 0..2u64).prop_map(|(id, of)| What::Beat(id, of)),
@@ -147,7 +149,13 @@ impl World {
                 Operation::Renew(self.id(*which), by(principal), lease)
             }
             What::Release(which, principal) => Operation::Release(self.id(*which), by(principal)),
-            What::ForceRelease(name) => Operation::ForceRelease(self.names[*name].clone()),
+            What::ForceRelease(name, to) => {
+                let permission = match self.names.get(..=*to) {
+                    Some(names) => Permission::of(names.iter().map(exactly).collect()),
+                    None => Permission::all(),
+                };
+                Operation::ForceRelease(self.names[*name].clone(), permission)
+            }
             What::Open(principal, ttl, grace) => {
                 let id = SessionId::mint();
                 self.sessions.push((id, 0));
@@ -257,4 +265,9 @@ impl World {
 
 fn tenths(number: u64) -> Duration {
     Duration::from_millis(100 * number)
+}
+
+/// The pattern of one name.
+fn exactly(name: &LockName) -> LockPattern {
+    LockPattern::parse(name.as_str()).expect("it has no stars")
 }

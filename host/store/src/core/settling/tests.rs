@@ -4,6 +4,7 @@ use super::*;
 use crate::contract::{create, guarded, guarding, name, of, put, waiting};
 use crate::core::{Acquired, Limits};
 use crate::id::CommitId;
+use crate::pattern::Permission;
 use crate::store::Acquire;
 use std::time::Duration;
 
@@ -45,10 +46,11 @@ impl World {
     }
 
     fn force(&mut self, text: &str) -> bool {
+        let all = Permission::all();
         let taken = self
             .core
-            .force_release(&name(text), self.now, &mut self.effects);
-        !taken.is_empty()
+            .force_release(&name(text), &all, self.now, &mut self.effects);
+        taken.is_ok_and(|it| !it.is_empty())
     }
 
     fn end(&mut self, transaction: TransactionId) {

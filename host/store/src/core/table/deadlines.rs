@@ -5,11 +5,18 @@ use crate::core::groups::Group;
 use crate::core::request::{Arrival, NEVER, Request, Stage};
 use crate::core::slab::At;
 use crate::time::Time;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What runs out first at the same moment: sessions before leases, so that a
-/// lock that becomes free is never handed to a session that is over; both before
-/// waits, so that a lock that becomes free just in time is still handed over.
+/// When requests and sessions run out, the first first.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    requests: BTreeMap<(Time, Due), At<Request>>,
+    sessions: BTreeMap<(Time, Arrival), At<Group>>,
+}
+
+/// What runs out first of requests at the same moment: leases before waits, so
+/// that a lock that becomes free just in time is still handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Due(u64);
 
@@ -43,26 +50,36 @@ impl Table {
     }
 
     pub(in crate::core) fn next_deadline(&self) -> Option<Time> {
-        self.deadlines.first_key_value().map(|(key, _)| key.0)
+        let requests = first(&self.deadlines.requests).into_iter();
+        let sessions = first(&self.deadlines.sessions).into_iter();
+        requests.map(|it| it.0).chain(sessions.map(|it| it.0)).min()
     }
 
-    /// What has run out by `now`, first what did so first.
+    /// What has run out by `now`, first what did so first; and at the same moment
+    /// sessions before requests, so that a lock that becomes free is never handed
+    /// to a session that is over.
     pub(in crate::core) fn overdue(&self, now: Time) -> Option<Overdue> {
-        let ((time, _), what) = self.deadlines.first_key_value()?;
-        (*time <= now).then_some(*what)
+        let session = first(&self.deadlines.sessions).filter(|it| it.0 <= now);
+        let request = first(&self.deadlines.requests).filter(|it| it.0 <= now);
+        match (session, request) {
+            (Some(session), request) if request.is_none_or(|it| session.0 <= it.0) => {
+                Some(Overdue::Session(session.1))
+            }
+            (_, request) => request.map(|it| Overdue::Request(it.1)),
+        }
     }
 
     /// Keeps a request from running out.
     pub(in crate::core) fn suspend(&mut self, at: At<Request>) {
-        if let Some((key, _)) = self.deadline(at) {
-            self.deadlines.remove(&key);
+        if let Some(key) = self.deadline(at) {
+            self.deadlines.requests.remove(&key);
         }
     }
 
     /// Lets a request that was suspended run out again.
     pub(in crate::core) fn resume(&mut self, at: At<Request>) {
-        if let Some((key, what)) = self.deadline(at) {
-            self.deadlines.insert(key, what);
+        if let Some(key) = self.deadline(at) {
+            self.deadlines.requests.insert(key, at);
         }
     }
 
@@ -72,36 +89,47 @@ impl Table {
         let Some(session) = self.groups.session_mut(at) else {
             return;
         };
-        self.deadlines
-            .remove(&(session.until, Due::session(serial)));
+        let sessions = &mut self.deadlines.sessions;
+        sessions.remove(&(session.until, serial));
         if let Some(until) = until {
             session.until = until;
-            let key = (until, Due::session(serial));
-            self.deadlines.insert(key, Overdue::Session(at));
+            sessions.insert((until, serial), at);
         }
     }
 
-    pub(super) fn deadline(&self, at: At<Request>) -> Option<((Time, Due), Overdue)> {
+    pub(super) fn deadline(&self, at: At<Request>) -> Option<(Time, Due)> {
         let request = &self.requests[at];
-        let key = match request.stage {
-            Stage::Held { until: NEVER, .. } => return None,
-            Stage::Held { until, .. } => (until, Due::lease(request.arrival)),
-            Stage::Waiting { until } => (until, Due::wait(request.arrival)),
-        };
-        Some((key, Overdue::Request(at)))
+        match request.stage {
+            Stage::Held { until: NEVER, .. } => None,
+            Stage::Held { until, .. } => Some((until, Due::lease(request.arrival))),
+            Stage::Waiting { until } => Some((until, Due::wait(request.arrival))),
+        }
+    }
+}
+
+impl Deadlines {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.sessions.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has(&self, key: (Time, Due)) -> bool {
+        self.requests.contains_key(&key)
     }
 }
 
 impl Due {
-    fn session(serial: Arrival) -> Self {
-        Self(serial)
-    }
-
     fn lease(arrival: Arrival) -> Self {
-        Self(1 << 62 | arrival)
+        Self(arrival)
     }
 
     fn wait(arrival: Arrival) -> Self {
-        Self(2 << 62 | arrival)
+        Self(1 << 63 | arrival)
     }
+}
+
+/// What is first, and when.
+fn first<K: Ord, T: Copy>(of: &BTreeMap<(Time, K), T>) -> Option<(Time, T)> {
+    of.first_key_value().map(|(key, what)| (key.0, *what))
 }

@@ -1,7 +1,11 @@
 //! A hundred thousand of each: what one operation looks at does not grow.
 
 use super::*;
+use groups::Group;
+use principals::Account;
 use request::Request;
+use slab::At;
+use std::sync::Arc;
 
 const MANY: usize = 100_000;
 
@@ -105,9 +109,15 @@ fn waiters_of_owners_that_have_nothing_else_cost_no_search() {
 fn a_waiter_takes_no_more_memory_than_it_must() {
     // Its own record. With its places in the indices a hundred thousand callers
     // that wait for one lock took 277 bytes each when that was measured.
-    assert!(
-        size_of::<Option<Request>>() <= 160,
-        "{}",
-        size_of::<Request>()
-    );
+    let record = size_of::<Option<Request>>();
+    assert!(record <= 160, "{record}");
+    let place = size_of::<(GrantId, At<Request>)>();
+    assert!(place <= 24, "{place}");
+    // What its owner or its transaction takes if it is the only one of it.
+    let group = size_of::<Option<Group>>();
+    assert!(group <= 48, "{group}");
+    let transaction = size_of::<(TransactionId, At<Group>)>();
+    assert!(transaction <= 24, "{transaction}");
+    let named = size_of::<((At<Account>, Arc<str>), At<Group>)>();
+    assert!(named <= 32, "{named}");
 }

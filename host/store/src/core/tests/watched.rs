@@ -129,41 +129,6 @@ fn a_commit_that_lost_its_lock_is_counted_apart_from_one_that_never_had_it() {
 }
 
 #[test]
-fn a_scan_visits_every_lock_that_is_not_idle_step_by_step() {
-    let mut world = World::new();
-    let names: Vec<_> = (0..2_500).map(|it| format!("n{it}")).collect();
-    let asks: Vec<_> = names.iter().map(|it| single(&[it])).collect();
-    world.hold_all(&asks);
-    for ask in asks.iter().step_by(3) {
-        world.release(ask);
-    }
-    world.wait(&single(&["n1", "queue"]));
-    let (mut seen, mut from, mut steps) = (Vec::new(), 0, 0);
-    loop {
-        let next = world.core.scan(from, 700, &mut |it| seen.push(it.clone()));
-        steps += 1;
-        // Whatever is not idle all the time is seen, whatever else changes.
-        world.hold(&single(&[&format!("late{steps}")]));
-        world.release(&asks[3 * steps + 1]);
-        match next {
-            Some(next) => from = next,
-            None => break,
-        }
-    }
-    assert_eq!(steps, 4);
-    let is_seen = |text: &String| seen.contains(&name(text));
-    let stayed = |it: &usize| match it % 3 {
-        0 => false,
-        1 => *it > 13,
-        _ => true,
-    };
-    assert!((0..2_500).filter(stayed).all(|it| is_seen(&names[it])));
-    assert!(is_seen(&"queue".to_owned()));
-    seen.sort();
-    assert!(seen.is_sorted_by(|a, b| a < b), "each once");
-}
-
-#[test]
 fn a_lock_shows_its_first_hundred_holders_and_waiters_and_how_many_there_are() {
     let mut world = World::new();
     let readers: Vec<_> = (0..150).map(|_| shared(single(&["a"]))).collect();

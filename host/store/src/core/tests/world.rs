@@ -129,8 +129,11 @@ impl World {
     }
 
     pub(super) fn force(&mut self, text: &str) -> Vec<Taken> {
-        self.core
-            .force_release(&name(text), self.now, &mut self.effects)
+        let all = Permission::all();
+        let taken = self
+            .core
+            .force_release(&name(text), &all, self.now, &mut self.effects);
+        taken.unwrap()
     }
 
     pub(super) fn end(&mut self, holder: Holder) {

@@ -139,7 +139,9 @@ fn a_session_comes_back_with_its_grace_and_its_grants() {
     block_on(async {
         let place = Place::new();
         let store = place.open();
-        let (kept, closed) = (session(), session());
+        let (mut kept, closed) = (session(), session());
+        kept.party.owner = Some("one".into());
+        kept.party.label = "as it was opened".into();
         for session in [&kept, &closed] {
             store.open_session(session.clone()).await.unwrap();
         }
@@ -342,7 +344,8 @@ fn what_somebody_was_told_had_ended_stays_so_after_a_kill() {
                 2 => drop(store.acquire(request.clone()).await.unwrap_err()),
                 _ => {
                     let reason = String::new();
-                    let forced = store.force_release(name("a"), Principal::node(), reason);
+                    let (by, all) = (Principal::node(), Permission::all());
+                    let forced = store.force_release(name("a"), by, all, reason);
                     assert_eq!(forced.await, Ok(vec![]));
                 }
             }

@@ -5,9 +5,10 @@ use crate::core::{Acquired, AttachedSession};
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::{InvalidName, LockName};
 use crate::store::{
-    AcquireError, Attachment, Cancelled, CommitError, Committed, Cycle, EventKind, Field, Grant,
-    Granted, Holder, Invalid, Link, Lock, LockEvent, LockHolder, LockWaiter, LostGrant, Party,
-    Principal, ReleaseError, Released, RenewError, Resolved, SessionError, Taken, Token,
+    AcquireError, Attachment, Cancelled, CommitError, Committed, Cycle, EventKind, Field,
+    ForceError, Grant, Granted, Holder, Invalid, Link, Lock, LockEvent, LockHolder, LockWaiter,
+    LostGrant, Party, Principal, ReleaseError, Released, RenewError, Resolved, SessionError, Taken,
+    Token,
 };
 use crate::time::Time;
 use bytes::Bytes;
@@ -184,10 +185,9 @@ impl Reply {
         })
     }
 
-    /// To `force_release`; `None` if somebody holds it who was not named.
-    pub(crate) fn taken(mut self) -> Result<Option<Vec<Taken>>> {
+    pub(crate) fn taken(mut self) -> Result<std::result::Result<Vec<Taken>, ForceError>> {
         match self.word.as_str() {
-            "others" => return Ok(None),
+            "not-permitted" => return Ok(Err(ForceError::NotPermitted)),
             "taken" => {}
             _ => return Err(self.unknown()),
         }
@@ -198,7 +198,7 @@ impl Reply {
                 party: it.party()?,
             })
         });
-        taken.map(Some)
+        taken.map(Ok)
     }
 
     /// To `open_session`, `beat` and `close_session`.
@@ -219,7 +219,7 @@ impl Reply {
         let it = &mut self.fields;
         let attachment = Attachment(it.number()?);
         let (ttl, grace) = (it.duration()?, it.duration()?);
-        it.party()?;
+        let party = it.party()?;
         let mut tokens = it.list()?;
         let mut held = Vec::new();
         while !tokens.is_empty() {
@@ -227,6 +227,7 @@ impl Reply {
         }
         let attached = AttachedSession {
             attachment,
+            party,
             ttl,
             grace,
         };

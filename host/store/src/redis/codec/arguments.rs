@@ -3,6 +3,7 @@
 use super::{Value, of_mode};
 use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
 use crate::name::{Collection, LockName};
+use crate::pattern::Permission;
 use crate::store::{
     Acquire, Attachment, Commit, Holder, OpenSession, Party, Principal, Token, Write,
 };
@@ -135,10 +136,10 @@ impl Arguments {
         Self::new(Function::Release, values)
     }
 
-    /// Takes whoever holds the lock, or only grants with one of these tokens.
-    pub(crate) fn force_release(name: &LockName, tokens: Option<&[Token]>) -> Self {
-        let tokens = tokens.map(|it| list(it.iter().map(|it| (*it).into())));
-        let values = [text(name.as_str()), or_false(tokens)];
+    pub(crate) fn force_release(name: &LockName, permission: &Permission) -> Self {
+        let patterns = permission.patterns();
+        let patterns = patterns.map(|it| list(it.iter().map(|it| text(it.as_str()))));
+        let values = [text(name.as_str()), or_false(patterns)];
         Self::new(Function::ForceRelease, values)
     }
 

@@ -375,22 +375,17 @@ function Ends.abandon(id)
   return { 'abandoned' }
 end
 
--- Takes every grant that holds a name, with all its names, from its holder. Only
--- these tokens may be, if that is said: then whoever asks has seen them, and
--- what they cover. If there is another, nothing is taken.
-function Ends.force_release(name, tokens)
+-- Takes every grant that holds a name, with all its names, from its holder; or
+-- none, if the patterns of whoever asks do not cover all of those names.
+function Ends.force_release(name, patterns)
   local lock = Locks.get(name)
   if not lock then
     return { 'taken', {} }
   end
   local holders = Locks.holders_behind(lock, 0, lock.holders)
-  local may = {}
-  for _, token in ipairs(tokens or {}) do
-    may[token] = true
-  end
-  for at = 2, tokens and #holders or 0, 2 do
-    if not may[tonumber(holders[at])] then
-      return { 'others' }
+  for at = 1, #holders, 2 do
+    if not covers(patterns, Requests.get(holders[at]).locks) then
+      return { 'not-permitted' }
     end
   end
   local woken, taken = Ends.nobody(), {}

@@ -57,6 +57,7 @@ impl Model {
         session.until = now + session.what.ttl;
         Ok(AttachedSession {
             attachment: Attachment(session.attachment),
+            party: session.what.party.clone(),
             ttl: session.what.ttl,
             grace: session.what.grace,
         })
