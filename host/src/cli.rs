@@ -119,7 +119,10 @@ struct NodeArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where locks and state live: `memory:` or `embedded:DIR`
+    /// Where locks and state live: `memory:`, `embedded:DIR` or
+    /// `redis://HOST:PORT`
+    ///
+    /// Others see the command line: a password goes into LOCKPORT_STORE__URL.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 

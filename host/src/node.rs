@@ -33,10 +33,10 @@ use crate::shutdown::Shutdown;
 use doors::{Doors, Services};
 use lockport_engine::{Component, Engine, Spec};
 use lockport_locks::{Access, Compat, LockApi};
-use lockport_store::embedded::{self, OpenError};
-use lockport_store::{Clock, Embedded, Memory, Store};
+use lockport_store::{Clock, Embedded, Memory, Redis, Store, embedded, redis};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// A node that is ready to serve.
 pub struct Node {
@@ -149,7 +149,7 @@ fn build(config: &NodeConfig, metrics: Arc<Metrics>) -> Result<Built, StartError
     }
     // Last, as from here on leases run, and those who hold them cannot renew
     // before the node listens.
-    let store = open_store(config).map_err(StartError::Store)?;
+    let store = open_store(config)?;
     let gateway = Gateway::new(store.clone(), deployed, metrics).map_err(WiringError::from)?;
     let options = lockport_locks::Options {
         access: access.clone(),
@@ -173,7 +173,8 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<Bundle>, BundleError> {
     paths.iter().map(|path| Bundle::read(path)).collect()
 }
 
-fn open_store(config: &NodeConfig) -> Result<Arc<dyn Store>, OpenError> {
+/// Opens the store. Blocks; to be called where that is allowed.
+fn open_store(config: &NodeConfig) -> Result<Arc<dyn Store>, StartError> {
     let limits = config.locks.store;
     Ok(match &config.store.url {
         StoreUrl::Memory => Arc::new(Memory::with(limits, Clock::machine())),
@@ -183,7 +184,21 @@ fn open_store(config: &NodeConfig) -> Result<Arc<dyn Store>, OpenError> {
                 limits,
                 ..embedded::Options::default()
             };
-            Arc::new(Embedded::open_with(directory, options)?)
+            let opened = Embedded::open_with(directory, options);
+            Arc::new(opened.map_err(StartError::Store)?)
+        }
+        StoreUrl::Redis(url) => {
+            let options = redis::Options {
+                lease: config.store.lease,
+                patience: config.store.timeout,
+                reclaim: config.store.reclaim,
+                limits,
+            };
+            let opened = Handle::current().block_on(Redis::open_with(url.secret(), options));
+            Arc::new(opened.map_err(|source| StartError::Redis {
+                url: url.clone(),
+                source,
+            })?)
         }
     })
 }
@@ -199,7 +214,7 @@ fn cache(config: &NodeConfig) -> Option<PathBuf> {
     match (&config.engine.cache, &config.store.url) {
         (Cache::At(directory), _) => Some(directory.clone()),
         (Cache::Auto, StoreUrl::Embedded(directory)) => Some(directory.join(CACHE_DIRECTORY)),
-        (Cache::Auto, StoreUrl::Memory) | (Cache::Off, _) => None,
+        (Cache::Auto, StoreUrl::Memory | StoreUrl::Redis(_)) | (Cache::Off, _) => None,
     }
 }
 

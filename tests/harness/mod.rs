@@ -21,11 +21,13 @@ mod history;
 mod http;
 mod lock_api;
 mod logs;
+mod long;
 mod node;
 mod probe;
 mod proxy;
 mod python;
 mod random;
+mod redis;
 mod shop;
 
 pub(crate) use command::{Finished, Lockport, Running, lockport};
@@ -34,15 +36,18 @@ pub(crate) use guests::{built_wasm, component_dir, guest_dir, root};
 pub(crate) use history::{Held, History, check_events};
 pub(crate) use http::{Answer, BodyEnd, Client, Connection, H2, request};
 pub(crate) use lock_api::{
-    Answered, Ask, IsRefused, JsonApi, LockApi, Refused, SessionStream, Speaks, Watching, acquire,
-    acquire_waiting, address_of, brief_grant, duration, encoded, millis, runtime, shared, wait_for,
+    Answered, Ask, IsRefused, JsonApi, LockApi, Refused, SessionStream, Speaks, Told, Watching,
+    acquire, acquire_waiting, address_of, brief_grant, duration, encoded, millis, runtime, shared,
+    wait_for,
 };
 pub(crate) use logs::Logs;
+pub(crate) use long::{is_long, report};
 pub(crate) use node::{Builder, Node, Storage, secret_of};
 pub(crate) use probe::{HeldLock, steps};
 pub(crate) use proxy::{Proxy, Way};
 pub(crate) use python::python;
 pub(crate) use random::Random;
+pub(crate) use redis::{KEEPS_EVERYTHING, RedisServer};
 pub(crate) use shop::{
     Order, RESOURCE_LOCKED, assert_is_time, assert_shop_error, at_minute, cents, moment, new_order,
     shop_whose_invoice_refuses, uuid,

@@ -5,7 +5,7 @@
 
 use super::command::{Lockport, lockport, wait};
 use super::http::{Answer, Client, Connection, H2, Request, request};
-use super::{BOUND, Logs, component_dir, guest_dir};
+use super::{BOUND, Logs, RedisServer, component_dir, guest_dir};
 use serde_json::Value;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
@@ -26,6 +26,8 @@ pub(crate) enum Storage {
     Memory,
     /// `embedded:`, in a directory of the test's.
     Embedded,
+    /// `redis:`, in a server of the test's.
+    Redis,
 }
 
 /// What a node is to serve, and how. A clone starts the same node again, on
@@ -35,7 +37,10 @@ pub(crate) struct Builder {
     components: Vec<PathBuf>,
     config: toml::Table,
     disk_can_refuse: bool,
+    may_log_errors: bool,
     home: Arc<TempDir>,
+    /// Lives for as long as the node may be started again.
+    redis: Option<Arc<RedisServer>>,
 }
 
 /// A running node.
@@ -48,6 +53,8 @@ pub(crate) struct Node {
     may_log_errors: bool,
     /// Keeps its directory until the process is gone.
     _home: Arc<TempDir>,
+    /// Goes after the node.
+    _redis: Option<Arc<RedisServer>>,
 }
 
 /// A request to a node, which [`Call::send`] sends on a connection of its own.
@@ -129,6 +136,22 @@ impl Builder {
         match storage {
             Storage::Memory => self.memory(),
             Storage::Embedded => self.embedded(&data),
+            Storage::Redis => self.redis(&Arc::new(RedisServer::start()), "test"),
+        }
+    }
+
+    /// Keeps everything in a space of this server.
+    pub(crate) fn redis(mut self, server: &Arc<RedisServer>, space: &str) -> Self {
+        self.redis = Some(Arc::clone(server));
+        self.set("store.url", server.url(space))
+    }
+
+    /// Another node with the same store and components, and a directory of its
+    /// own.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            home: Arc::new(TempDir::new().expect("a directory for temporary files")),
+            ..self.clone()
         }
     }
 
@@ -171,6 +194,13 @@ impl Builder {
         self
     }
 
+    /// The node may log errors: something is done to it that it rightly
+    /// complains about.
+    pub(crate) fn may_log_errors(mut self) -> Self {
+        self.may_log_errors = true;
+        self
+    }
+
     /// Where an embedded store of this node keeps its data.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.home.path().join("data")
@@ -210,7 +240,8 @@ impl Builder {
             command = command.told_of_file_limits();
         }
         let mut node = Node::start(command, Arc::clone(&self.home));
-        node.may_log_errors = self.disk_can_refuse;
+        node.may_log_errors = self.disk_can_refuse || self.may_log_errors;
+        node._redis.clone_from(&self.redis);
         node
     }
 }
@@ -225,7 +256,9 @@ impl Node {
             components: Vec::new(),
             config: toml::Table::new(),
             disk_can_refuse: false,
+            may_log_errors: false,
             home: Arc::new(home),
+            redis: None,
         };
         builder
             .memory()
@@ -282,6 +315,7 @@ impl Node {
             logs,
             may_log_errors: false,
             _home: home,
+            _redis: None,
         }
     }
 
@@ -425,7 +459,13 @@ impl Node {
     /// Sends `SIGTERM`.
     #[track_caller]
     pub(crate) fn signal_term(&self) {
-        rustix::process::kill_process(self.process(), rustix::process::Signal::TERM)
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.process(), signal)
             .expect("it is our child and has not been waited for");
     }
 

@@ -290,7 +290,14 @@ fn a_store_that_cannot_be_opened_is_refused() {
 
 #[test]
 fn a_store_url_that_is_none_is_refused_with_those_there_are() {
-    for url in ["", "memory", "embedded:", "file:data", "redis://localhost"] {
+    for url in [
+        "",
+        "memory",
+        "embedded:",
+        "file:data",
+        "redis://",
+        "rediss://there",
+    ] {
         let builder = Node::builder().shop().set("store.url", url);
         refused(&builder, CONFIG).expect_stderr(&["url"]);
     }

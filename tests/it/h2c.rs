@@ -7,7 +7,7 @@ use std::process::Command;
 
 #[test]
 fn a_shop_serves_both_protocols_alike() {
-    for storage in [Storage::Memory, Storage::Embedded] {
+    for storage in [Storage::Memory, Storage::Embedded, Storage::Redis] {
         let node = Node::builder().shop().storage(storage).start();
         let h2 = node.h2();
         let created = h2

@@ -23,6 +23,12 @@ macro_rules! on_every_store {
                 super::$test(crate::harness::Storage::Embedded);
             })+
         }
+        mod redis {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::harness::Storage::Redis);
+            })+
+        }
     };
 }
 
@@ -65,8 +71,12 @@ mod lock_watch;
 mod locks_cli;
 mod malformed;
 mod money;
+mod redis_away;
+mod redis_start;
 mod requests;
 mod shutdown;
 mod slow;
 mod tidy;
 mod transactions;
+mod two_nodes;
+mod two_nodes_killed;

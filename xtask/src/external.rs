@@ -1,5 +1,6 @@
 //! What tests and checks need from outside Rust: Python packages for a client
-//! that is not ours, and `buf` for the protocol. Installed below `target/`.
+//! that is not ours, and `buf` for the protocol, installed below `target/`; and
+//! `redis-server` for the store that nodes share, a package of the system.
 
 use crate::process::{answers, output, root, run};
 use crate::steps::{Failure, Outcome, say};
@@ -84,6 +85,53 @@ pub(crate) fn buf() -> Outcome<PathBuf> {
     Ok(program)
 }
 
+/// Makes sure that `redis-server` is there.
+pub(crate) fn redis_server() -> Outcome {
+    if !answers(&mut Command::new("redis-server")) {
+        say("Installing redis-server for the tests");
+        let installed = run(
+            Command::new("apt-get").args(["update", "-qq"]),
+            "apt-get update",
+        )
+        .and_then(|()| {
+            run(
+                Command::new("apt-get").args(["install", "-y", "-qq", "redis-server"]),
+                "apt-get install redis-server",
+            )
+        });
+        installed.map_err(|failure| {
+            failure
+                .within("redis-server is missing and could not be installed")
+                .hint(NO_REDIS)
+        })?;
+    }
+    let version = output(
+        Command::new("redis-server").arg("--version"),
+        "redis-server",
+    )
+    .map_err(|failure| failure.hint(NO_REDIS))?;
+    match major(&version) {
+        Some(REDIS_MIN..) => Ok(()),
+        _ => {
+            Err(Failure::new(format!("redis-server is too old: {}", version.trim())).hint(NO_REDIS))
+        }
+    }
+}
+
+/// The major version in what `redis-server --version` says: `... v=7.0.15 ...`.
+fn major(version: &str) -> Option<u32> {
+    let number = version
+        .split_whitespace()
+        .find_map(|it| it.strip_prefix("v="))?;
+    number.split('.').next()?.parse().ok()
+}
+
+/// The oldest major version of Redis that has function libraries.
+const REDIS_MIN: u32 = 7;
+
+const NO_REDIS: &str = "the store that nodes share is tested on real servers, Redis 7.0 or newer: \
+                        on Debian, `apt-get install redis-server`";
+
 /// Removes what an earlier version has left.
 fn remove(folder: &std::path::Path) -> Outcome {
     match std::fs::remove_dir_all(folder) {
@@ -92,5 +140,17 @@ fn remove(folder: &std::path::Path) -> Outcome {
             folder.display()
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_server_is_understood() {
+        let said = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64";
+        assert_eq!(major(said), Some(7));
+        assert_eq!(major("Redis server"), None);
     }
 }

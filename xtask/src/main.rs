@@ -1,4 +1,4 @@
-//! The repository's own commands: `cargo xtask serve`, `test`, `bench`.
+//! The repository's own commands: `cargo xtask serve`, `test`, `soak`, `bench`.
 //!
 //! Each builds what it needs, in order, and says which step it is at. Cargo's
 //! own progress is the sign of life within a step.
@@ -9,6 +9,7 @@ mod external;
 mod guests;
 mod process;
 mod serve;
+mod soak;
 mod steps;
 mod test;
 
@@ -38,6 +39,11 @@ enum Command {
     /// Check format, lints and tests: what has to pass before a change lands.
     Check,
 
+    /// Run load and faults on real nodes, and check every promise.
+    ///
+    /// Further arguments go to the soak.
+    Soak(soak::Arguments),
+
     /// Measure, side by side with references; prints ratios.
     Bench(bench::Arguments),
 }
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Check => check::run_all(),
+        Command::Soak(arguments) => soak::run_soak(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {

@@ -18,6 +18,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     guests::plugins()?;
     guests::test_guests()?;
     let python = external::python_packages()?;
+    external::redis_server()?;
     if arguments.runner.is_empty() {
         say("Testing the components' own logic");
         process::run(

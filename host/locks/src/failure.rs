@@ -172,6 +172,10 @@ impl From<StoreError> for Failure {
                     "the store gave no answer: what was asked may have happened, and may be asked again",
                 )
             }
+            StoreError::Recovering => Self::new(
+                Reason::Recovering,
+                "the store is recovering and grants nothing new yet: nothing was done; ask again",
+            ),
         }
     }
 }

@@ -135,6 +135,7 @@ impl From<StartError> for Report {
             StartError::Bundle(error) => Exit::of_bundle(error),
             StartError::Wiring(_) | StartError::Token(_) => Exit::Config,
             StartError::Store(error) => Exit::of_store(error),
+            StartError::Redis { .. } => Exit::Store,
             StartError::Component { .. } => Exit::Component,
             StartError::Bind { .. } => Exit::Address,
             StartError::Engine(_) | StartError::Host(_) => Exit::Fault,

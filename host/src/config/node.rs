@@ -6,17 +6,18 @@
 
 mod listen;
 mod locks;
+mod store;
 
 use super::document::{ConfigError, Document, Origin, Setting};
 use super::section::Section;
 use super::value::{self, Show, Size, Value};
 use crate::telemetry::LogFormat;
 pub use listen::{CompatConfig, Listen, TokenConfig};
-use lockport_store::embedded::Durability;
 pub use locks::LocksConfig;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use store::{RedisUrl, StoreConfig, StoreUrl};
 
 /// A node's configuration, checked.
 #[derive(Clone, Debug)]
@@ -45,24 +46,6 @@ pub struct NodeConfig {
     pub file: Option<PathBuf>,
     /// Every key, what is in force for it, and where that came from.
     pub settings: Vec<Setting>,
-}
-
-/// `[store]`
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    /// Which store, and where.
-    pub url: StoreUrl,
-    /// What the embedded store promises of a commit that was acknowledged.
-    pub durability: Durability,
-}
-
-/// A store's URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// `memory:`: gone when the node ends.
-    Memory,
-    /// `embedded:DIR`: a directory that one node at a time has open.
-    Embedded(PathBuf),
 }
 
 /// `[engine]`
@@ -131,9 +114,6 @@ const REQUEST_BODY: RangeInclusive<u64> = 0..=1 << 40;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
-const DURABILITIES: [(&str, Durability); 2] =
-    [("sync", Durability::Sync), ("relaxed", Durability::Relaxed)];
-
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 impl NodeConfig {
@@ -173,41 +153,6 @@ impl NodeConfig {
 }
 
 // === impl sections ===
-
-impl StoreConfig {
-    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
-        let default = StoreUrl::Embedded("data".into());
-        let url = section.or("url", StoreUrl::parse, default)?;
-        let url = match (url, section.origin_of("url")) {
-            (StoreUrl::Embedded(path), Some(origin)) => StoreUrl::Embedded(origin.resolve(path)),
-            (url, _) => url,
-        };
-        let store = Self {
-            url,
-            durability: section.or("durability", value::choice(&DURABILITIES), Durability::Sync)?,
-        };
-        section.finish()?;
-        Ok(store)
-    }
-}
-
-impl StoreUrl {
-    fn parse(value: &Value) -> Result<Self, String> {
-        let text = value::nonempty(value)?;
-        match text.split_once(':') {
-            Some(("memory", "")) => Ok(Self::Memory),
-            Some(("embedded", directory)) if !directory.is_empty() => {
-                Ok(Self::Embedded(directory.into()))
-            }
-            Some(("redis" | "rediss" | "redis+sentinel" | "redis+cluster", _)) => Err(format!(
-                "is `{text}`; Redis is not served by this version yet"
-            )),
-            _ => Err(format!(
-                "must be \"memory:\" or \"embedded:DIR\", not `{text}`"
-            )),
-        }
-    }
-}
 
 impl EngineConfig {
     fn read(section: Section<'_>) -> Result<Self, ConfigError> {
@@ -298,15 +243,6 @@ fn read_load(section: Section<'_>) -> Result<Vec<PathBuf>, ConfigError> {
 
 // === impl Show ===
 
-impl Show for StoreUrl {
-    fn show(&self) -> String {
-        match self {
-            Self::Memory => "memory:".to_owned().show(),
-            Self::Embedded(path) => format!("embedded:{}", path.display()).show(),
-        }
-    }
-}
-
 impl Show for Cache {
     fn show(&self) -> String {
         match self {
@@ -314,17 +250,6 @@ impl Show for Cache {
             Self::Off => "off".to_owned().show(),
             Self::At(path) => path.show(),
         }
-    }
-}
-
-impl Show for Durability {
-    fn show(&self) -> String {
-        name_in(&DURABILITIES, |it| {
-            matches!(
-                (it, self),
-                (Self::Sync, Self::Sync) | (Self::Relaxed, Self::Relaxed)
-            )
-        })
     }
 }
 

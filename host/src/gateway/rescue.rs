@@ -231,7 +231,17 @@ fn of_store(error: &StoreError) -> Problem {
         StoreError::Unavailable(_) => {
             says(503, "STORE_UNAVAILABLE", "the store is not available").soon()
         }
+        StoreError::Recovering => recovering(),
     }
+}
+
+fn recovering() -> Problem {
+    says(
+        503,
+        "RECOVERING",
+        "the store is recovering; nothing was applied",
+    )
+    .soon()
 }
 
 fn of_failure(failure: &Failure) -> Problem {
@@ -258,6 +268,7 @@ fn of_commit(error: &CommitError) -> Problem {
         CommitError::Aborted | CommitError::TooOld => {
             says(503, "STORE_UNAVAILABLE", "nothing was applied").soon()
         }
+        CommitError::Store(StoreError::Recovering) => recovering(),
         CommitError::Store(StoreError::Unavailable(_)) => says(
             503,
             "OUTCOME_UNKNOWN",

@@ -3,8 +3,10 @@
 use super::tokens::TokenError;
 use super::wiring::WiringError;
 use crate::bundle::BundleError;
+use crate::config::node::RedisUrl;
 use lockport_engine::LoadError;
 use lockport_store::embedded::OpenError;
+use lockport_store::redis::{self, Unfit};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,14 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Store(#[source] OpenError),
+    /// The store in Redis cannot be used.
+    #[error("the store at {url} cannot be opened")]
+    Redis {
+        /// Where it is. Shown without a password.
+        url: RedisUrl,
+        /// Why.
+        source: redis::OpenError,
+    },
     /// The engine cannot be set up.
     #[error("components cannot be run on this machine")]
     Engine(#[source] LoadError),
@@ -57,6 +67,7 @@ impl StartError {
             Self::Bundle(error) => error.hint(),
             Self::Wiring(error) => error.hint(),
             Self::Store(error) => store_hint(error),
+            Self::Redis { source, .. } => redis_hint(source).map(str::to_owned),
             Self::Component { source, .. } => component_hint(source),
             Self::Token(error) => error.hint(),
             Self::Bind {
@@ -96,6 +107,41 @@ fn store_hint(error: &OpenError) -> Option<String> {
             "name a directory that can be created and written to: --store embedded:DIR".to_owned()
         }
         OpenError::Database(_) | OpenError::Thread(_) => return None,
+    };
+    Some(hint)
+}
+
+fn redis_hint(error: &redis::OpenError) -> Option<&'static str> {
+    let hint = match error {
+        redis::OpenError::Server(error) => match error.code() {
+            Some("WRONGPASS" | "NOAUTH") => {
+                "name a user and a password: LOCKPORT_STORE__URL=redis://USER:PASSWORD@HOST"
+            }
+            Some("NOPERM") => {
+                "the user needs all keys and channels, and the commands INFO, FUNCTION LOAD and \
+                 FCALL and those that the functions use: see deploy/lockport.toml"
+            }
+            Some("LOADING") => "the server is reading its data; start the node again after that",
+            // Others that the server itself says.
+            Some(_) => return None,
+            None => {
+                "start a server there, Redis 7.0 or newer, or name another: \
+                 --store redis://HOST:PORT"
+            }
+        },
+        redis::OpenError::Unfit(Unfit::Policy(_)) => {
+            "on the server: CONFIG SET maxmemory-policy noeviction, and in its redis.conf too"
+        }
+        redis::OpenError::Unfit(Unfit::Version(_)) => {
+            "run Redis 7.0 or newer, or Valkey 7.2 or newer"
+        }
+        redis::OpenError::Unfit(Unfit::Replica) => "name the server that it follows",
+        redis::OpenError::Malformed => {
+            "give the store a space of its own: --store redis://HOST:PORT?space=NAME"
+        }
+        redis::OpenError::Url(_)
+        | redis::OpenError::Unfit(Unfit::Unknown)
+        | redis::OpenError::Thread(_) => return None,
     };
     Some(hint)
 }

@@ -299,6 +299,7 @@ impl World {
         Commit {
             id: CommitId::mint(self.store.now()),
             transaction,
+            began: Time::default(),
             guards: vec![],
             reads: vec![],
             ranges: vec![],

@@ -244,8 +244,8 @@ impl Store for Embedded {
         format!("embedded at {}", self.directory.path().display())
     }
 
-    fn key(&self) -> &SpaceKey {
-        &self.key
+    fn key(&self) -> SpaceKey {
+        self.key.clone()
     }
 
     lock_operations!(self => self.shell);

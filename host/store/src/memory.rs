@@ -31,7 +31,8 @@ pub struct Memory {
     _timer: Timer,
 }
 
-struct Data {
+/// Values, and what became of commits: what is in a store but locks.
+pub(crate) struct Data {
     collections: HashMap<String, Values>,
     records: Records,
     /// The number of the last commit.
@@ -66,11 +67,7 @@ impl Memory {
         let timer = Timer::start(&shell).expect("the operating system gives a thread at start");
         Self {
             shell,
-            data: RwLock::new(Data {
-                collections: HashMap::new(),
-                records: Records::new(limits.records),
-                number: 0,
-            }),
+            data: RwLock::new(Data::new(&limits)),
             key: SpaceKey::mint(),
             _timer: timer,
         }
@@ -100,8 +97,8 @@ impl Store for Memory {
         "memory: nothing outlives the process".to_owned()
     }
 
-    fn key(&self) -> &SpaceKey {
-        &self.key
+    fn key(&self) -> SpaceKey {
+        self.key.clone()
     }
 
     lock_operations!(self => self.shell);
@@ -131,11 +128,20 @@ impl Store for Memory {
 }
 
 impl Data {
-    fn get(&self, collection: &Collection, key: &Key) -> Option<&Versioned> {
+    /// Without values.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            collections: HashMap::new(),
+            records: Records::new(limits.records),
+            number: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, collection: &Collection, key: &Key) -> Option<&Versioned> {
         self.collections.get(collection.name())?.values.get(key)
     }
 
-    fn list(&self, collection: &Collection, query: &Query) -> Page {
+    pub(crate) fn list(&self, collection: &Collection, query: &Query) -> Page {
         let Some(values) = self.collections.get(collection.name()) else {
             return Filling::new(query.limit, 0).finish();
         };
@@ -162,7 +168,8 @@ impl Data {
         page.finish()
     }
 
-    fn commit(
+    /// Applies a commit in the same step in which the core allows it.
+    pub(crate) fn commit(
         &mut self,
         core: &mut Core,
         commit: Commit,
@@ -188,7 +195,7 @@ impl Data {
         Ok(committed)
     }
 
-    fn resolve(&mut self, id: CommitId, now: Time) -> Resolved {
+    pub(crate) fn resolve(&mut self, id: CommitId, now: Time) -> Resolved {
         match self.records.get(id, now) {
             Err(Forgotten) => Resolved::Forgotten,
             Ok(Some(outcome)) => outcome.to_resolve(),

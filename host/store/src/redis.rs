@@ -28,13 +28,15 @@ pub(crate) mod codec;
 mod errands;
 mod events;
 mod fitness;
-mod heard;
+pub(crate) mod heard;
+mod holdings;
 mod inbox;
 pub(crate) mod library;
 mod link;
 mod listing;
 mod locks;
 mod node;
+mod recovery;
 #[cfg(test)]
 pub(crate) mod server;
 mod sessions;
@@ -64,9 +66,10 @@ use errands::Errands;
 use events::Events;
 use fitness::Refusal;
 use heard::Heard;
+use holdings::Holdings;
 use inbox::Inbox;
 use library::Library;
-use link::{Link, Pushed};
+use link::{Link, Pushed, Recover, Wiring};
 use listing::Lists;
 use locks::Locks;
 use node::Node;
@@ -84,22 +87,27 @@ pub const LEASE_DEFAULT: Duration = Duration::from_secs(5);
 /// How long an answer may take on the connection for calls, by default.
 pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(5);
 
+/// For how long a space is recovered, by default, when its server was replaced or
+/// has forgotten it.
+pub const RECLAIM_DEFAULT: Duration = Duration::from_secs(10);
+
 /// How long it takes at most to close.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
 /// How many answers there should be time to wait for within a lease.
 const ANSWERS_PER_LEASE: u32 = 3;
 
-/// A space in a server. Dropping it ends its threads; what hung on the node's
-/// lease ends with that.
+/// A space in a server. Dropping it takes leave of the server, if that answers
+/// in time, and ends its threads; what hung on the node's lease ends with that.
 pub struct Redis {
     url: Url,
-    key: SpaceKey,
     locks: Locks,
     events: Arc<Events>,
     beats: Arc<Beats>,
     /// Its own thread for beats, unless the time is handed in.
     _beating: Thread,
+    /// Whether it goes without taking leave.
+    is_dead: bool,
     /// The thread for calls.
     #[cfg_attr(not(test), expect(dead_code, reason = "it only has to be kept"))]
     calling: Thread,
@@ -112,6 +120,10 @@ pub struct Options {
     pub lease: Duration,
     /// How long an answer may take. Default [`PATIENCE_DEFAULT`].
     pub patience: Duration,
+    /// For how long the nodes may say what they had when the server was replaced;
+    /// meanwhile nothing new is granted and nothing committed. Default
+    /// [`RECLAIM_DEFAULT`].
+    pub reclaim: Duration,
     /// How much the store takes. Every node of a space should say the same.
     pub limits: Limits,
 }
@@ -173,14 +185,22 @@ impl Redis {
         opening.open().await
     }
 
-    /// Has the node beat, and waits for that.
-    fn beat_within(&self, limit: Duration) {
+    /// Takes leave of the store, and waits for that.
+    fn leave_within(&self, limit: Duration) {
         let (beats, (done, wait)) = (self.beats.clone(), mpsc::channel());
         drop(self.locks.beats.spawn(async move {
+            // Whoever watches is told the rest, if the server answers.
             beats.beat().await;
+            beats.leave().await;
             done.send(())
         }));
         let _is_done = wait.recv_timeout(limit);
+    }
+
+    /// Goes without taking leave, as a process that is killed.
+    #[cfg(test)]
+    pub(crate) fn die(mut self) {
+        self.is_dead = true;
     }
 
     /// A space whose time is in the hands of a test.
@@ -248,46 +268,71 @@ impl Opening {
             &url.space,
             self.library,
             &options.limits,
+            options.reclaim,
             self.by_hand.clone(),
         );
         let (space, heard) = (Arc::new(space), Arc::new(Heard::new(self.clock.clone())));
         let ears = Arc::new(OnceLock::<Weak<Ears>>::new());
         let pushed = pushed_to(ears.clone());
-        let connect = |thread: &Thread, patience, pushed| {
-            let (space, heard) = (space.clone(), heard.clone());
+        let recover = recover_by(ears.clone());
+        let connect = |thread: &Thread, patience, pushed, recover| {
+            let wiring = Wiring {
+                space: space.clone(),
+                heard: heard.clone(),
+                patience,
+                pushed,
+                recover,
+            };
             let (client, runtime) = (client.clone(), thread.handle().clone());
-            async move { Link::open(&runtime, client, space, heard, patience, pushed).await }
+            async move { Link::open(&runtime, client, wiring).await }
         };
         let patience = options.patience.min(options.lease / ANSWERS_PER_LEASE);
         // Handed-in times have to arrive in order: on one connection.
         let (link, beats_link) = if is_by_hand {
-            let link = connect(&calling, options.patience, pushed).await?;
+            let link = connect(&calling, options.patience, pushed, Some(recover)).await?;
             (link.clone(), link)
         } else {
             let ignored: Pushed = Arc::new(|_| {});
-            let link = connect(&calling, options.patience, ignored).await?;
-            (link, connect(&beating, patience, pushed).await?)
+            let link = connect(&calling, options.patience, ignored, Some(recover)).await?;
+            (link, connect(&beating, patience, pushed, None).await?)
         };
-        let key = space.opened().map(|it| it.key.clone());
         let node = Arc::new(Node::new(self.clock.clone(), options.lease));
         let errands = Errands::new(link.clone(), node.clone());
+        let holdings = Arc::new(Holdings::default());
+        let parts = || {
+            (
+                link.clone(),
+                node.clone(),
+                errands.clone(),
+                holdings.clone(),
+            )
+        };
+        let asking = {
+            let (link, node, errands, holdings) = parts();
+            Asking::new(link, node, errands, holdings)
+        };
+        let sessions = {
+            let (link, node, errands, holdings) = parts();
+            Sessions::new(link, node, errands, holdings)
+        };
         let heard_by = Arc::new(Ears {
             space,
             node: node.clone(),
             inbox: Inbox::new(node.id()),
-            asking: Asking::new(link.clone(), node.clone(), errands.clone()),
-            sessions: Sessions::new(link.clone(), node.clone(), errands.clone()),
+            heard: heard.clone(),
+            holdings: holdings.clone(),
+            asking,
+            sessions,
             events: Arc::new(Events::new(Ring::new(options.limits))),
         });
         drop(ears.set(Arc::downgrade(&heard_by)));
-        let beats = Beats::new(beats_link.clone(), heard.clone(), heard_by.clone());
+        let beats = Beats::new(beats_link.clone(), heard_by.clone());
         let first = beats.clone();
         drop(beats_link.spawn(async move { first.beat().await }).await);
         if !is_by_hand {
             drop(beats_link.spawn(beats.clone().run()));
         }
         Ok(Redis {
-            key: key.ok_or(OpenError::Malformed)?,
             events: heard_by.events.clone(),
             locks: Locks {
                 link,
@@ -295,11 +340,13 @@ impl Opening {
                 node,
                 heard,
                 errands,
+                holdings,
                 ears: heard_by,
                 lists: Lists::new(),
             },
             beats,
             _beating: beating,
+            is_dead: false,
             calling,
             url: self.url,
         })
@@ -311,8 +358,10 @@ impl Store for Redis {
         self.url.to_string()
     }
 
-    fn key(&self) -> &SpaceKey {
-        &self.key
+    fn key(&self) -> SpaceKey {
+        let opened = self.locks.link.space().opened();
+        // It is open.
+        opened.map_or_else(SpaceKey::mint, |it| it.key)
     }
 
     lock_operations!(self => self.locks);
@@ -332,10 +381,14 @@ impl Store for Redis {
 
     fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>> {
         let Locks {
-            link, node, ears, ..
+            link,
+            node,
+            ears,
+            holdings,
+            ..
         } = &self.locks;
         let transactions = &ears.asking.transactions;
-        Box::pin(async move { state::commit(link, node, transactions, &commit).await })
+        Box::pin(async move { state::commit(link, node, transactions, holdings, &commit).await })
     }
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
@@ -346,9 +399,8 @@ impl Store for Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if self.events.are_watched() {
-            // Whoever watches is told the rest, if the server answers.
-            self.beat_within(CLOSING_MAX);
+        if !self.is_dead {
+            self.leave_within(CLOSING_MAX);
         }
         self.events.close();
     }
@@ -359,6 +411,7 @@ impl Default for Options {
         Self {
             lease: LEASE_DEFAULT,
             patience: PATIENCE_DEFAULT,
+            reclaim: RECLAIM_DEFAULT,
             limits: Limits::default(),
         }
     }
@@ -369,7 +422,8 @@ impl From<Refusal> for OpenError {
         match refusal {
             Refusal::Unfit(unfit) => Self::Unfit(unfit),
             Refusal::Server(error) => Self::Server(error),
-            Refusal::Malformed => Self::Malformed,
+            // Nothing is said when a space is opened first.
+            Refusal::Malformed | Refusal::Unsaid(_) => Self::Malformed,
         }
     }
 }
@@ -380,5 +434,19 @@ fn pushed_to(ears: Arc<OnceLock<Weak<Ears>>>) -> Pushed {
         if let Some(ears) = ears.get().and_then(Weak::upgrade) {
             ears.hear(&push);
         }
+    })
+}
+
+/// What this node has is said by who knows it by then.
+fn recover_by(ears: Arc<OnceLock<Weak<Ears>>>) -> Recover {
+    Arc::new(move |link, on| {
+        let ears = ears.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            match ears {
+                Some(ears) => ears.recover(&link, &on).await,
+                // It has nothing yet.
+                None => Ok(()),
+            }
+        })
     })
 }

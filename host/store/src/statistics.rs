@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What happened to locks since a store was opened, and how things stand.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Grants that are held now.
     pub held: u64,
@@ -47,7 +47,7 @@ pub struct Statistics {
 }
 
 /// How many values fell into which range.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     /// How many were up to each bound of [`BOUNDS`], not counting those of
     /// smaller bounds; the last are those above all bounds.

@@ -56,7 +56,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// The key under which the space's secrets are made. It lasts as long as
     /// what the store keeps.
-    fn key(&self) -> &SpaceKey;
+    fn key(&self) -> SpaceKey;
 
     /// Counters of all that happened to locks since the store was opened.
     fn statistics(&self) -> Statistics;
@@ -199,4 +199,8 @@ pub enum StoreError {
     /// the log.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// What it runs on was replaced, and it still finds out who holds what.
+    /// Nothing was done.
+    #[error("the store is recovering")]
+    Recovering,
 }

@@ -56,6 +56,7 @@ use crate::store::{
     Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Mode, Party,
     Principal, Resolved, Store, StoreError, Write,
 };
+use crate::time::Time;
 use guard::Grant;
 use overlay::Overlay;
 use reads::{Reads, Stale};
@@ -101,6 +102,8 @@ pub struct Transaction {
     store: Arc<dyn Store>,
     limits: Limits,
     party: Party,
+    /// Before it read anything.
+    began: Time,
     root: Arc<ScopeState>,
     inner: Mutex<Inner>,
 }
@@ -133,6 +136,7 @@ impl Transaction {
     pub fn begin(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
         Arc::new(Self {
             id: TransactionId::mint(),
+            began: store.now(),
             store,
             limits,
             party: Party::node(&label),
@@ -215,7 +219,9 @@ impl Transaction {
         };
         let id = commit.id;
         match self.store.commit(commit).await {
-            Err(CommitError::Store(error)) => self.resolve(id, error).await.map(Some),
+            Err(CommitError::Store(error @ StoreError::Unavailable(_))) => {
+                self.resolve(id, error).await.map(Some)
+            }
             answer => answer.map(Some),
         }
     }
@@ -262,6 +268,7 @@ impl Transaction {
         Ok(Some(Commit {
             id: CommitId::mint(self.store.now()),
             transaction: self.id,
+            began: self.began,
             guards: guards.collect(),
             reads: inner.reads.keys().collect(),
             ranges: inner.reads.ranges().collect(),
@@ -276,7 +283,7 @@ impl Transaction {
                 Ok(Resolved::Committed(committed)) => return Ok(committed),
                 Ok(Resolved::Aborted) => return Err(CommitError::Aborted),
                 Ok(Resolved::Forgotten) => break,
-                Err(StoreError::Unavailable(_)) => {}
+                Err(_) => {}
             }
         }
         Err(error.into())

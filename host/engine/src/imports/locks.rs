@@ -179,6 +179,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(text) => Self::Unavailable(text),
+            StoreError::Recovering => Self::Recovering,
         }
     }
 }

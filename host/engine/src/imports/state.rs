@@ -121,6 +121,7 @@ impl From<StateError> for Error {
             StateError::Quota(text) => Self::Quota(text),
             StateError::Closed => Self::Closed,
             StateError::Store(StoreError::Unavailable(text)) => Self::Unavailable(text),
+            StateError::Store(StoreError::Recovering) => Self::Recovering,
         }
     }
 }

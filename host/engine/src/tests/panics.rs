@@ -25,7 +25,7 @@ impl Store for Broken {
         Time::default()
     }
 
-    fn key(&self) -> &SpaceKey {
+    fn key(&self) -> SpaceKey {
         panic!("a bug in key")
     }
 

@@ -68,7 +68,7 @@ impl Store for Faulty {
         self.store.now()
     }
 
-    fn key(&self) -> &SpaceKey {
+    fn key(&self) -> SpaceKey {
         self.store.key()
     }
 

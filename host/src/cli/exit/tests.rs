@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Origin;
 use crate::node::{TokenError, WiringError};
 use lockport_engine::LoadError;
+use lockport_store::redis;
 use std::io;
 
 fn config_error() -> ConfigError {
@@ -85,6 +86,10 @@ fn a_node_that_cannot_start_has_its_exit_code() {
         source,
     };
     let store = StartError::Store;
+    let redis = |source| StartError::Redis {
+        url: crate::config::node::RedisUrl::example(),
+        source,
+    };
     expect(vec![
         (WiringError::NameTwice("a".to_owned()).into(), Exit::Config),
         (component(LoadError::NoHandler), Exit::Component),
@@ -114,6 +119,8 @@ fn a_node_that_cannot_start_has_its_exit_code() {
         (store(OpenError::Newer { found: 2, known: 1 }), Exit::Store),
         (store(OpenError::Foreign { path: path() }), Exit::Store),
         (store(OpenError::NoLog { path: path() }), Exit::Store),
+        (redis(redis::Unfit::Replica.into()), Exit::Store),
+        (redis(redis::OpenError::Malformed), Exit::Store),
     ]);
     assert_eq!(Report::from(config_error()).exit, Exit::Config);
     assert_eq!(Report::fault(&nothing()).exit, Exit::Fault);

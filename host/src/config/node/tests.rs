@@ -159,14 +159,6 @@ fn what_is_wrong_is_named_with_its_place_and_reason() {
             "lockport.toml:4: `tokens[0].locks` has `a*`, which has a `*` inside the segment `a*`; it can only be a whole one (entry 1)",
         ),
         (
-            "store.url = \"redis://localhost\"",
-            "lockport.toml:1: `store.url` is `redis://localhost`; Redis is not served by this version yet",
-        ),
-        (
-            "store.url = \"embedded:\"",
-            "lockport.toml:1: `store.url` must be \"memory:\" or \"embedded:DIR\", not `embedded:`",
-        ),
-        (
             "limits.connections = 0",
             "lockport.toml:1: `limits.connections` is 0; it must be 1 to 1000000",
         ),
@@ -198,6 +190,30 @@ fn what_is_wrong_is_named_with_its_place_and_reason() {
         level.starts_with("lockport.toml:1: `log.level` is not a level or directives: "),
         "{level}"
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_store_is_named_with_what_there_is() {
+    for (text, expected) in [
+        (
+            "store.url = \"embedded:\"",
+            "lockport.toml:1: `store.url` must be \"memory:\", \"embedded:DIR\" or \"redis://HOST:PORT/DB?space=NAME\", not `embedded:`",
+        ),
+        (
+            "store.lease = \"499ms\"",
+            "lockport.toml:1: `store.lease` is 499ms; it must be 500ms to 1h",
+        ),
+        (
+            "store.reclaim = \"11m\"",
+            "lockport.toml:1: `store.reclaim` is 11m; it must be 500ms to 10m",
+        ),
+        (
+            "store.timeout = \"61s\"",
+            "lockport.toml:1: `store.timeout` is 61s; it must be 100ms to 1m",
+        ),
+    ] {
+        assert_eq!(refused(text, &[]), expected);
+    }
 }
 
 #[test]
@@ -377,4 +393,67 @@ fn the_token_in_the_production_configuration_s_example_is_one() {
         known.iter().all(|it| it.1),
         "the example lacks one of {known:?}"
     );
+}
+
+#[test]
+fn a_server_is_a_store_and_its_password_is_shown_to_nobody() {
+    for (url, shown) in [
+        ("redis://there", "redis://there"),
+        ("redis://me@there/1", "redis://***@there/1"),
+        (
+            "redis://me:secret@there:7000/3?space=shop",
+            "redis://me:***@there:7000/3?space=shop",
+        ),
+        ("redis://:s:e@cret@there", "redis://:***@there"),
+        (
+            "redis+unix:///a?user=me&pass=secret&space=b",
+            "redis+unix:///a?user=me&pass=***&space=b",
+        ),
+        ("valkey://:secret@there", "valkey://:***@there"),
+    ] {
+        let config = load(&format!("store.url = \"{url}\""), &[], &[]).unwrap();
+        let StoreUrl::Redis(kept) = &config.store.url else {
+            panic!("{:?}", config.store.url);
+        };
+        assert_eq!((kept.secret(), kept.to_string().as_str()), (url, shown));
+        assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+        let setting = config.settings.iter().find(|it| it.key == "store.url");
+        let value = setting.unwrap().value.as_deref();
+        assert_eq!(value, Some(format!("\"{shown}\"").as_str()));
+    }
+}
+
+#[test]
+fn the_url_of_a_server_that_is_refused_does_not_show_its_password_either() {
+    for (url, expected) in [
+        (
+            "redis://me:secret@there?space=A",
+            "is `redis://me:***@there?space=A`: `A` is no name of a space: that is 1 to 64 of a-z, 0-9, `-`, `_`, `.`",
+        ),
+        (
+            "redis://me:se?secret@there",
+            "is `redis://me:***@there`: a URL of a server begins with `redis://` or `redis+unix://`",
+        ),
+        (
+            "redis://me:secret@there/x",
+            "is `redis://me:***@there/x`, which is no \"redis://USER:PASSWORD@HOST:PORT/DB?space=NAME\" and no \"redis+unix:///SOCKET?db=DB&space=NAME\"",
+        ),
+        (
+            "rediss://me:secret@there",
+            "begins with `rediss:`, which is not served yet",
+        ),
+        (
+            "redis+cluster://me:secret@there",
+            "begins with `redis+cluster:`, which is not served yet",
+        ),
+        (
+            "http://me:secret@there",
+            "must be \"memory:\", \"embedded:DIR\" or \"redis://HOST:PORT/DB?space=NAME\", not `http://me:***@there`",
+        ),
+    ] {
+        assert_eq!(
+            refused("", &[("LOCKPORT_STORE__URL", url)]),
+            format!("environment variable LOCKPORT_STORE__URL: `store.url` {expected}"),
+        );
+    }
 }

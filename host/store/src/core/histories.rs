@@ -11,22 +11,22 @@ use super::*;
 use crate::store::{EventKind, Holder};
 use model::Model;
 use proptest::prelude::*;
-use steps::{Step, World, step};
+use steps::{NAMES, Step, TRANSACTIONS, World, step};
 
 /// Small, so that histories run into each of them.
 const LIMITS: Limits = Limits {
     holders_per_lock: 3,
     waiters_per_lock: 4,
-    locks_per_principal: 12,
-    waiters_per_principal: 5,
+    locks_per_principal: 8,
+    waiters_per_principal: 2,
     sessions_per_principal: 2,
-    grants_per_session: 4,
+    grants_per_session: 2,
     cancels_per_principal: 2,
     watchers: 0,
     events: 0,
     event_bytes: 0,
     ended: 1_000,
-    records: 0,
+    records: 3,
     unwritten: 0,
 };
 

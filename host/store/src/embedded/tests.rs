@@ -72,6 +72,7 @@ fn commit_of(store: &Embedded, transaction: TransactionId) -> Commit {
     Commit {
         id: CommitId::mint(store.now()),
         transaction,
+        began: Time::default(),
         guards: vec![],
         reads: vec![],
         ranges: vec![],

@@ -17,27 +17,40 @@
 //! grant, the store is told: the wait ends, or the grant is given back, and the
 //! same id may be asked again. That is said only when no call about the id is
 //! under way, so that it cannot overtake one.
+//!
+//! While the space is recovered nothing new is granted: whoever would wait for a
+//! lock waits for that, too. Afterwards those who waited before are asked for
+//! again, under the same ids: the server may have forgotten them.
 
 use super::codec::{Arguments, Claimed};
 use super::errands::Errands;
+use super::holdings::Holdings;
 use super::link::{CallError, Link, Room};
 use super::node::{Node, over};
 use super::transactions::Transactions;
 use crate::core::hash::IdMap;
 use crate::core::{self, Acquired};
-use crate::id::{GrantId, NodeId, TransactionId};
+use crate::id::{GrantId, NodeId};
+use crate::name::LockName;
 use crate::store::{Acquire, AcquireError, Granted, Holder, StoreError};
+use crate::time::Time;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How many may wait for the answer to one request id at once.
 const ASKERS_MAX: usize = 1_000;
+
+/// The shortest pause before a request is made again while the space is
+/// recovered.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// All who ask at this node.
 pub(super) struct Asking {
     link: Link,
     node: Arc<Node>,
     errands: Arc<Errands>,
+    holdings: Arc<Holdings>,
     /// Those that have asked.
     pub(super) transactions: Transactions,
     table: Mutex<Table>,
@@ -58,7 +71,7 @@ struct Asked {
     /// How many calls about it are under way.
     calls: usize,
     /// Those who are not told yet.
-    replies: Vec<(AskerNumber, Reply)>,
+    replies: Vec<(Arc<Call>, Reply)>,
     /// Whether somebody has heard that it was granted.
     is_known: bool,
     /// Whether there may be something that nobody has heard of.
@@ -70,6 +83,13 @@ type AskerNumber = u64;
 
 type Reply = oneshot::Sender<Result<Granted, AcquireError>>;
 
+/// Somebody who asks, the call to make, and where it is told.
+type Entered<'a> = (
+    Asker<'a>,
+    Arc<Call>,
+    oneshot::Receiver<Result<Granted, AcquireError>>,
+);
+
 /// Takes somebody's leave who goes away without having heard.
 struct Asker<'a> {
     asking: &'a Asking,
@@ -79,11 +99,17 @@ struct Asker<'a> {
 }
 
 impl Asking {
-    pub(super) fn new(link: Link, node: Arc<Node>, errands: Arc<Errands>) -> Arc<Self> {
+    pub(super) fn new(
+        link: Link,
+        node: Arc<Node>,
+        errands: Arc<Errands>,
+        holdings: Arc<Holdings>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             link,
             node,
             errands,
+            holdings,
             transactions: Transactions::default(),
             table: Mutex::default(),
         })
@@ -100,19 +126,11 @@ impl Asking {
             Holder::Transaction(transaction) => (self.node.alive()?, Some(transaction)),
             Holder::Session(_) | Holder::Caller => (self.node.id(), None),
         };
-        let (asker, receiver) = self.enter(request.id)?;
+        let (asker, call, receiver) = self.enter(request, names, node)?;
         if let Some(transaction) = transaction {
             self.transactions.asks(transaction);
         }
-        let call = Call {
-            id: request.id,
-            number: asker.number,
-            node,
-            transaction,
-            is_repeatable: request.repeatable,
-        };
-        let arguments = Arguments::acquire(&request, &names, node);
-        drop(self.link.spawn(self.clone().ask(call, arguments, room)));
+        drop(self.link.spawn(self.clone().ask(call, room, false)));
         let answer = receiver.await;
         let answer = answer.unwrap_or_else(|_| Err(StoreError::from(CallError::Closed).into()));
         asker.hears(answer.is_ok());
@@ -136,7 +154,11 @@ impl Asking {
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));
-            asking.tell(id, claimed_as(claimed, granted));
+            let answer = claimed_as(claimed, granted);
+            if let (Ok(granted), Some(call)) = (&answer, asking.first_call(id)) {
+                asking.has(&call, granted);
+            }
+            asking.tell(id, answer);
             asking.end_call(id);
         };
         drop(self.link.spawn(claiming));
@@ -158,49 +180,126 @@ impl Asking {
         }
     }
 
+    /// Whether somebody here asks this.
+    pub(super) fn is_asked(&self, id: GrantId) -> bool {
+        self.table().asked.contains_key(&id)
+    }
+
+    /// The server was replaced: everybody who waits is asked for again, in the
+    /// order in which they came here.
+    pub(super) fn ask_again(self: &Arc<Self>) {
+        let mut waiting: Vec<Arc<Call>> = Vec::new();
+        for asked in self.table().asked.values_mut() {
+            // Where a call is under way, its answer tells.
+            if let (0, Some((call, _))) = (asked.calls, asked.replies.first()) {
+                asked.calls += 1;
+                waiting.push(call.clone());
+            }
+        }
+        waiting.sort_by_key(|it| it.number);
+        for call in waiting {
+            let asking = self.clone();
+            let again = async move {
+                let room = asking.link.room().await;
+                asking.ask(call, room, true).await;
+            };
+            drop(self.link.spawn(again));
+        }
+    }
+
     fn enter(
         &self,
-        id: GrantId,
-    ) -> Result<(Asker<'_>, oneshot::Receiver<Result<Granted, AcquireError>>), AcquireError> {
+        request: Acquire,
+        names: Vec<LockName>,
+        node: NodeId,
+    ) -> Result<Entered<'_>, AcquireError> {
         let (reply, receiver) = oneshot::channel();
         let mut table = self.table();
         table.count += 1;
-        let number = table.count;
+        let (id, number) = (request.id, table.count);
         let asked = table.asked.entry(id).or_default();
         if asked.pending >= ASKERS_MAX {
             return Err(AcquireError::Quota(format!(
                 "at most {ASKERS_MAX} callers wait for the answer to one request id"
             )));
         }
+        let call = Arc::new(Call {
+            request,
+            names,
+            number,
+            node,
+            asked: self.node.clock().now(),
+        });
         asked.pending += 1;
         asked.calls += 1;
-        asked.replies.push((number, reply));
+        asked.replies.push((call.clone(), reply));
         let asker = Asker {
             asking: self,
             id,
             number,
             is_pending: true,
         };
-        Ok((asker, receiver))
+        Ok((asker, call, receiver))
     }
 
     /// Asks the store, for somebody who may have left meanwhile.
-    async fn ask(self: Arc<Self>, call: Call, arguments: Arguments, room: Room) {
-        let reply = self.link.call_here(call.node, &arguments).await;
-        drop(room);
+    async fn ask(self: Arc<Self>, call: Arc<Call>, mut room: Room, is_again: bool) {
+        loop {
+            let arguments = call.arguments(self.node.clock().now(), is_again);
+            let reply = self.link.call_here(call.node, &arguments).await;
+            drop(room);
+            let Some(pause) = self.pause(&call, &reply) else {
+                return self.answered(&call, reply, is_again);
+            };
+            tokio::time::sleep(pause).await;
+            room = self.link.room().await;
+        }
+    }
+
+    /// For how long a request waits because the space is recovered, if it does
+    /// and somebody still waits for it.
+    fn pause(
+        &self,
+        call: &Call,
+        reply: &Result<super::codec::Reply, CallError>,
+    ) -> Option<Duration> {
+        let left = match reply {
+            Ok(reply) => reply.recovering()?,
+            Err(CallError::Recovering) => PAUSE_MIN,
+            Err(_) => return None,
+        };
+        let patience = call.remaining(self.node.clock().now());
+        let asked = self.table();
+        let asked = asked.asked.get(&call.request.id);
+        let is_wanted = asked.is_some_and(|it| it.has(call.number));
+        (is_wanted && !patience.is_zero()).then(|| left.max(PAUSE_MIN).min(patience))
+    }
+
+    /// The store has answered, or not.
+    fn answered(
+        &self,
+        call: &Arc<Call>,
+        reply: Result<super::codec::Reply, CallError>,
+        is_again: bool,
+    ) {
+        let id = call.request.id;
         let acquired = reply.and_then(|reply| {
             if reply.is_gone() {
                 self.node.is_gone(call.node);
                 return Ok(None);
             }
+            if reply.recovering().is_some() {
+                return Err(CallError::Recovering);
+            }
             Ok(Some(reply.acquired()?))
         });
         let answer = match acquired {
             Ok(Some((Acquired::Granted(granted), is_new))) => {
-                self.note(call.id, |asked| {
-                    asked.is_known |= !is_new;
+                self.note(id, |asked| {
+                    asked.is_known |= !is_new && !is_again;
                     asked.may_stand = true;
                 });
+                self.has(call, &granted);
                 Some(Ok(granted))
             }
             Ok(Some((Acquired::Refused(error), _))) => Some(Err(error)),
@@ -209,24 +308,48 @@ impl Asking {
                 Some(Err(over().into()))
             }
             Ok(Some((Acquired::Waiting, _))) => {
-                self.note(call.id, |asked| asked.may_stand |= !asked.has(call.number));
+                self.note(id, |asked| asked.may_stand |= !asked.has(call.number));
                 None
             }
             Ok(None) => Some(Err(over().into())),
             Err(error) => {
-                // One that may be asked again is found by who asks again.
-                let may_stand = !call.is_repeatable && !matches!(error, CallError::NotSent);
-                self.note(call.id, |asked| asked.may_stand |= may_stand);
-                if let Some(transaction) = call.transaction {
-                    self.transactions.is_uncertain(transaction);
-                }
+                self.is_unanswered(call, &error);
                 Some(Err(StoreError::from(error).into()))
             }
         };
-        if let Some(answer) = answer {
-            self.answer(call, answer);
+        match answer {
+            // All of them were asked for at once.
+            Some(answer) if is_again => self.tell(id, answer),
+            Some(answer) => self.answer(call, answer),
+            None => {}
         }
-        self.end_call(call.id);
+        self.end_call(id);
+    }
+
+    fn is_unanswered(&self, call: &Call, error: &CallError) {
+        let is_done = !matches!(error, CallError::NotSent | CallError::Recovering);
+        // One that may be asked again is found by who asks again.
+        let may_stand = !call.request.repeatable && is_done;
+        self.note(call.request.id, |asked| asked.may_stand |= may_stand);
+        if let (Holder::Transaction(transaction), true) = (call.request.holder, is_done) {
+            self.transactions.is_uncertain(transaction);
+        }
+    }
+
+    /// Somebody is about to hear that they were granted what they asked for.
+    fn has(&self, call: &Call, granted: &Granted) {
+        // What hung on whom the node was has ended.
+        if call.request.holder == Holder::Caller || self.node.id() == call.node {
+            let now = self.node.clock().now();
+            self.holdings.granted(&call.request, granted, now);
+        }
+    }
+
+    /// The first of those who ask this.
+    fn first_call(&self, id: GrantId) -> Option<Arc<Call>> {
+        let table = self.table();
+        let asked = table.asked.get(&id)?;
+        asked.replies.first().map(|it| it.0.clone())
     }
 
     fn note(&self, id: GrantId, note: impl FnOnce(&mut Asked)) {
@@ -236,15 +359,15 @@ impl Asking {
     }
 
     /// Tells one who asked, unless that one has left or was told.
-    fn answer(&self, call: Call, answer: Result<Granted, AcquireError>) {
+    fn answer(&self, call: &Call, answer: Result<Granted, AcquireError>) {
         let reply = {
             let mut table = self.table();
-            let asked = table.asked.get_mut(&call.id);
+            let asked = table.asked.get_mut(&call.request.id);
             asked.and_then(|asked| {
                 let at = asked
                     .replies
                     .iter()
-                    .position(|(it, _)| *it == call.number)?;
+                    .position(|(it, _)| it.number == call.number)?;
                 Some(asked.replies.swap_remove(at).1)
             })
         };
@@ -295,6 +418,7 @@ impl Asking {
         let asked = table.asked.remove(&id);
         // Sent before anybody can ask for it anew.
         if asked.is_some_and(|it| it.may_stand && !it.is_known) {
+            self.holdings.ended(id);
             self.errands
                 .try_once(self.node.id(), Arguments::abandon(id));
         }
@@ -310,7 +434,7 @@ impl Asking {
 impl Asked {
     /// Whether one who asked is still to be told.
     fn has(&self, number: AskerNumber) -> bool {
-        self.replies.iter().any(|(it, _)| *it == number)
+        self.replies.iter().any(|(it, _)| it.number == number)
     }
 }
 
@@ -336,20 +460,33 @@ impl Drop for Asker<'_> {
         if let Some(asked) = table.asked.get_mut(&self.id) {
             asked.pending -= 1;
             asked.may_stand = true;
-            asked.replies.retain(|(it, _)| *it != self.number);
+            asked.replies.retain(|(it, _)| it.number != self.number);
         }
         self.asking.settle(self.id, table);
     }
 }
 
 /// One who asks, as the store is asked.
-#[derive(Clone, Copy)]
 struct Call {
-    id: GrantId,
+    request: Acquire,
+    /// Those of the request without repetitions.
+    names: Vec<LockName>,
     number: AskerNumber,
     node: NodeId,
-    transaction: Option<TransactionId>,
-    is_repeatable: bool,
+    /// When it came, by this side's clock.
+    asked: Time,
+}
+
+impl Call {
+    /// For how long it may still wait.
+    fn remaining(&self, now: Time) -> Duration {
+        self.request.wait.saturating_sub(now.since(self.asked))
+    }
+
+    fn arguments(&self, now: Time, is_again: bool) -> Arguments {
+        let wait = self.remaining(now);
+        Arguments::acquire(&self.request, &self.names, self.node, wait, is_again)
+    }
 }
 
 /// What those are told whose grant was claimed.

@@ -18,6 +18,7 @@ use super::asking::Asking;
 use super::codec::{Arguments, Beaten, News};
 use super::events::Events;
 use super::heard::Heard;
+use super::holdings::Holdings;
 use super::inbox::Inbox;
 use super::link::{CallError, Connected, Link};
 use super::node::Node;
@@ -45,6 +46,8 @@ pub(super) struct Ears {
     pub(super) space: Arc<Space>,
     pub(super) node: Arc<Node>,
     pub(super) inbox: Inbox,
+    pub(super) heard: Arc<Heard>,
+    pub(super) holdings: Arc<Holdings>,
     pub(super) asking: Arc<Asking>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Arc<Events>,
@@ -53,7 +56,6 @@ pub(super) struct Ears {
 /// The beats of a node.
 pub(super) struct Beats {
     link: Link,
-    heard: Arc<Heard>,
     ears: Arc<Ears>,
     /// One turn at a time.
     turn: Turns<()>,
@@ -101,6 +103,7 @@ impl Ears {
         match news {
             News::Granted(id, granted) => self.asking.granted(node, id, granted),
             News::Refused(id, error) => self.asking.refused(id, error),
+            News::Ended(id) => self.holdings.ended(id),
             News::Lost(session, lost) => self.sessions.lost(session, lost),
             News::Unattached(session, attachment) => {
                 self.sessions.unattached(node, session, attachment);
@@ -110,10 +113,9 @@ impl Ears {
 }
 
 impl Beats {
-    pub(super) fn new(link: Link, heard: Arc<Heard>, ears: Arc<Ears>) -> Arc<Self> {
+    pub(super) fn new(link: Link, ears: Arc<Ears>) -> Arc<Self> {
         Arc::new(Self {
             link,
-            heard,
             ears,
             turn: Turns::default(),
             attending: Mutex::default(),
@@ -160,6 +162,18 @@ impl Beats {
         self.end_what_is_over();
     }
 
+    /// The node goes: what hangs on its lease ends.
+    pub(super) async fn leave(&self) {
+        let node = self.ears.node.id();
+        while self.attending().node == Some(node) {
+            let left = self.link.call_here(node, &Arguments::leave()).await;
+            // What is left ends with the lease, or with the next call.
+            if !matches!(left.and_then(|it| Ok(it.left()?)), Ok(true)) {
+                return;
+            }
+        }
+    }
+
     /// Waits for something, but not beyond the node's life: that it is over must
     /// be told in time.
     async fn while_alive<T>(&self, task: impl Future<Output = T>) -> Option<T> {
@@ -182,7 +196,7 @@ impl Beats {
         let node = self.ears.node.id();
         self.attend(&connected, node).await?;
         let sent = self.ears.node.clock().now();
-        let watched = self.ears.events.until(self.heard.now());
+        let watched = self.ears.events.until(self.ears.heard.now());
         let (lease, acknowledged) = (self.ears.node.lease(), self.ears.inbox.acknowledged());
         let beat = Arguments::node_beat(lease, acknowledged, watched);
         match self.link.call_here(node, &beat).await?.node_beaten()? {
@@ -210,7 +224,7 @@ impl Beats {
             }
         }
         if before.node != Some(node) {
-            self.leave(connected, before).await?;
+            self.stop_listening(connected, before).await?;
             let sent = self.ears.node.clock().now();
             let join = Arguments::join(self.ears.node.lease());
             let joined = self.link.call_here(node, &join).await?.joined();
@@ -230,7 +244,7 @@ impl Beats {
     }
 
     /// Whom it was before is told nothing any more.
-    async fn leave(&self, connected: &Connected, before: Attending) -> Result<(), CallError> {
+    async fn stop_listening(&self, connected: &Connected, before: Attending) -> Result<(), CallError> {
         let Some(node) = before
             .node
             .filter(|_| before.connection == connected.number)
@@ -269,7 +283,7 @@ impl Beats {
         if !self.ears.events.are_watched() {
             return Ok(());
         }
-        let until = self.ears.events.until(self.heard.now());
+        let until = self.ears.events.until(self.ears.heard.now());
         let reply = self.link.call_here(node, &Arguments::watch(until)).await?;
         let last = reply.watching()?;
         let caught_up = self.ears.events.catch_up(&self.link, last).await;
@@ -289,6 +303,7 @@ impl Beats {
     fn come_anew(&self) {
         self.ears.node.begin_anew();
         self.ears.inbox.begin_anew(self.ears.node.id());
+        self.ears.holdings.node_is_over();
         self.ears.asking.is_over();
         self.ears.sessions.is_over();
         // It begins again at once.

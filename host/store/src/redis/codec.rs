@@ -7,13 +7,16 @@
 mod answers;
 mod arguments;
 
-pub(crate) use answers::{Beaten, Claimed, Malformed, Message, News, Reply, event};
+pub(crate) use answers::{Beaten, Claimed, Malformed, Message, News, Reached, Reply, event};
 pub(crate) use arguments::Arguments;
 
 use crate::core::{Limits, STEPS};
-use crate::store::Mode;
+use crate::name::LockName;
+use crate::store::{Holder, Mode, Party, Token};
+use crate::time::Time;
 use rmp::encode::{ValueWriteError, write_array_len, write_bool, write_sint, write_str_len};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// How the library counts modes: permits by their number.
 const EXCLUSIVE: i64 = 0;
@@ -27,6 +30,34 @@ enum Value {
     Number(i64),
     Truth(bool),
     List(Vec<Value>),
+}
+
+/// A grant, as a node says that it has it when the server was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// What it holds itself.
+    pub(crate) names: Vec<LockName>,
+    pub(crate) mode: Mode,
+    pub(crate) token: Token,
+    pub(crate) since: Time,
+    /// The longest it was given.
+    pub(crate) lease: Option<Duration>,
+    pub(crate) party: Party,
+    pub(crate) holder: Holder,
+    pub(crate) repeatable: bool,
+}
+
+/// What the function that opens a space is told: how far it has come, and for how
+/// long it is recovered if it is not what it was.
+pub(crate) fn seen(reached: &Reached, reclaim: Duration) -> Vec<u8> {
+    let values = [
+        reached.now.as_micros().into(),
+        reached.token.into(),
+        reached.revision.into(),
+        reached.commit.into(),
+        Value::from(u64::try_from(reclaim.as_micros()).unwrap_or(u64::MAX)),
+    ];
+    Value::List(values.into()).packed()
 }
 
 /// The limits that the library keeps, as each call brings them.

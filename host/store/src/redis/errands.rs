@@ -43,7 +43,7 @@ impl Errands {
         }
         let errands = self.clone();
         let errand = async move {
-            while let Err(CallError::NotSent | CallError::Unanswered(_)) =
+            while let Err(CallError::NotSent | CallError::Unanswered(_) | CallError::Recovering) =
                 errands.link.call_here(node, &arguments).await
             {
                 if errands.node.id() != node {

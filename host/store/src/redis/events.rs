@@ -168,6 +168,13 @@ impl Events {
         self.ring.record_one(event);
     }
 
+    /// The server was replaced: whoever watches is told of a gap up to `last`.
+    pub(super) fn break_off(&self, last: Revision) {
+        if self.known().seen > 0 {
+            self.skip(last);
+        }
+    }
+
     /// What happened up to `last` is not to be had.
     fn skip(&self, last: Revision) {
         let mut known = self.known();

@@ -1,5 +1,6 @@
 //! Whether a server keeps what it is given: looked at on every connection.
 
+use super::link::CallError;
 use redis::RedisError;
 
 /// The oldest version that has function libraries.
@@ -92,6 +93,8 @@ pub(super) enum Refusal {
     Server(#[from] RedisError),
     #[error("the server's answer to the opening of a space is not understood")]
     Malformed,
+    #[error("what this node has could not be said")]
+    Unsaid(#[from] CallError),
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What every answer tells besides what was asked: the store's time, how things
 //! stand, and what has happened since the answer before.
 
-use super::codec::Reply;
+use super::codec::{Reached, Reply};
 use crate::clock::Clock;
 use crate::statistics::Statistics;
 use crate::time::Time;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// The store's time and its counters, as this node has heard of them.
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// Goes on between answers.
     clock: Clock,
     /// By how much the store's time is ahead of the clock, in microseconds.
@@ -23,12 +23,13 @@ pub(super) struct Heard {
 #[derive(Default)]
 struct Counters {
     statistics: Statistics,
-    /// When things stood as they are known to.
-    latest: Time,
+    /// The highest that was heard of each, whether or not the store still knows:
+    /// things stand as they are known to at that time.
+    reached: Reached,
 }
 
 impl Heard {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
             ahead: AtomicI64::new(0),
@@ -44,17 +45,27 @@ impl Heard {
         Time::from_micros(self.told.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
-    pub(super) fn statistics(&self) -> Statistics {
+    pub(crate) fn statistics(&self) -> Statistics {
         self.counters().statistics.clone()
     }
 
     /// An answer has arrived.
-    pub(super) fn hear(&self, reply: &Reply) {
-        let (store, clock) = (reply.now.as_micros(), self.clock.now().as_micros());
+    pub(crate) fn hear(&self, reply: &Reply) {
+        let (store, clock) = (reply.reached.now.as_micros(), self.clock.now().as_micros());
         // Both are below 2^53.
         let ahead = store.cast_signed().wrapping_sub(clock.cast_signed());
         self.ahead.store(ahead, Ordering::Relaxed);
         self.counters().hear(reply);
+    }
+
+    /// The highest numbers that were heard of.
+    pub(super) fn reached(&self) -> Reached {
+        self.counters().reached
+    }
+
+    /// Something was read without a function.
+    pub(super) fn reached_at_least(&self, reached: Reached) {
+        self.counters().reach(reached);
     }
 
     fn counters(&self) -> MutexGuard<'_, Counters> {
@@ -66,9 +77,10 @@ impl Heard {
 
 impl Counters {
     fn hear(&mut self, reply: &Reply) {
+        let is_latest = reply.reached.now >= self.reached.now;
+        self.reach(reply.reached);
         let statistics = &mut self.statistics;
-        if reply.now >= self.latest {
-            self.latest = reply.now;
+        if is_latest {
             statistics.held = reply.held;
             statistics.waiting = reply.waiting;
             statistics.sessions = reply.sessions;
@@ -76,6 +88,14 @@ impl Counters {
         for (code, value) in &reply.tally {
             count(statistics, *code, *value);
         }
+    }
+
+    fn reach(&mut self, reached: Reached) {
+        let highest = &mut self.reached;
+        highest.now = highest.now.max(reached.now);
+        highest.token = highest.token.max(reached.token);
+        highest.revision = highest.revision.max(reached.revision);
+        highest.commit = highest.commit.max(reached.commit);
     }
 }
 

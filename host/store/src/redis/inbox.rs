@@ -67,6 +67,12 @@ impl Inbox {
         }
     }
 
+    /// What came before its turn may never have been sent, as far as the server
+    /// knows.
+    pub(super) fn forget_early(&self) {
+        self.arriving().early.clear();
+    }
+
     /// Whether a message is missing.
     pub(super) fn misses(&self) -> bool {
         !self.arriving().early.is_empty()

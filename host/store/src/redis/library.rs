@@ -14,7 +14,7 @@ macro_rules! parts {
     };
 }
 
-const PARTS: [&str; 15] = parts!(
+const PARTS: [&str; 16] = parts!(
     "step",
     "requests",
     "deadlines",
@@ -30,6 +30,7 @@ const PARTS: [&str; 15] = parts!(
     "deadlock",
     "look",
     "state",
+    "recovery",
 );
 
 /// A library, and the clock it goes by.

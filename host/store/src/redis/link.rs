@@ -1,31 +1,32 @@
 //! A connection to a server, made again when it breaks.
 //!
 //! ```text
-//!                   the server is fit, the space is the same
-//!    Connecting ------------------------------------------------> Ready
-//!      |    ^                                                     |  |
-//!      |    |  an answer did not come, the server was closed      |  |
-//!      |    +-----------------------------------------------------+  |
-//!      |                                                             |
-//!      |  another server, or the space is gone or is another         |
-//!      +------------------------> Recovering <-----------------------+
+//!                   the server is fit; what the node had was said
+//!                   again, if the space is not what it was
+//!    Connecting -------------------------------------------------> Ready
+//!      ^                                                             |
+//!      |  an answer did not come, the server was closed,             |
+//!      |  the space is not what it was                               |
+//!      +-------------------------------------------------------------+
 //! ```
 //!
 //! Calls go out in the order they are made, all on one connection, and nothing
 //! is sent twice: an answer that did not come leaves it unknown whether the call
-//! was done. The one exception is a function that the server does not have: then
-//! nothing was done, the library is loaded, and the call is made again.
+//! was done. There are two exceptions, when nothing was done: a function that the
+//! server does not have, then the library is loaded first; and a space that is
+//! not what it was, then it is recovered first.
 
 use super::codec::{Arguments, Malformed, Reply};
 use super::fitness::{About, Refusal};
 use super::heard::Heard;
-use super::space::{Epoch, Opened, Space};
+use super::space::{Epoch, Space};
 use crate::id::NodeId;
 use crate::secret::SpaceKey;
 use crate::store::StoreError;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisError, Value, cmd};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -48,6 +49,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// See [`PAUSE_MIN`].
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// How often a call is made again because the space was not what it was.
+const RECOVERIES_MAX: usize = 3;
+
 /// A connection. All copies are the same one.
 #[derive(Clone)]
 pub(super) struct Link(Arc<Inner>);
@@ -61,12 +65,30 @@ struct Inner {
     /// How long an answer may take.
     patience: Duration,
     pushed: Pushed,
+    /// Says what the node had, if that is done on this one.
+    recover: Option<Recover>,
     state: watch::Sender<State>,
     room: Arc<Semaphore>,
 }
 
 /// Takes what the server sends without being asked. Must not block.
 pub(super) type Pushed = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// Says what the node had, when the space is not what it was.
+pub(super) type Recover = Arc<dyn Fn(Link, Connected) -> Recovering + Send + Sync>;
+
+/// See [`Recover`].
+pub(super) type Recovering = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+
+/// What a link needs of its owner.
+pub(super) struct Wiring {
+    pub(super) space: Arc<Space>,
+    pub(super) heard: Arc<Heard>,
+    /// How long an answer may take.
+    pub(super) patience: Duration,
+    pub(super) pushed: Pushed,
+    pub(super) recover: Option<Recover>,
+}
 
 /// How a link stands.
 #[derive(Clone)]
@@ -75,8 +97,6 @@ enum State {
     Connecting,
     /// Calls go out.
     Ready(Connected),
-    /// What the server has is not what it had. Nothing goes out.
-    Recovering,
 }
 
 /// A connection to a server that has been looked at.
@@ -103,7 +123,7 @@ pub(super) enum CallError {
     #[error("the server refused: {0}")]
     Refused(String),
     /// It was not done.
-    #[error("the server was replaced; recovery is not finished")]
+    #[error("the space is not what it was")]
     Recovering,
     /// It was done, but nobody knows how it went.
     #[error(transparent)]
@@ -118,12 +138,16 @@ impl Link {
     pub(super) async fn open(
         runtime: &Handle,
         client: Client,
-        space: Arc<Space>,
-        heard: Arc<Heard>,
-        patience: Duration,
-        pushed: Pushed,
+        wiring: Wiring,
     ) -> Result<Self, Refusal> {
         let (state, _) = watch::channel(State::Connecting);
+        let Wiring {
+            space,
+            heard,
+            patience,
+            pushed,
+            recover,
+        } = wiring;
         let link = Self(Arc::new(Inner {
             runtime: runtime.clone(),
             client,
@@ -131,6 +155,7 @@ impl Link {
             heard,
             patience,
             pushed,
+            recover,
             state,
             room: Arc::new(Semaphore::new(CALLS_MAX)),
         }));
@@ -139,6 +164,9 @@ impl Link {
         let state = first.await.unwrap_or(Err(Refusal::Malformed))?;
         link.0.state.send_replace(state);
         drop(link.spawn(link.clone().keep_connected()));
+        if link.0.recover.is_some() {
+            drop(link.spawn(link.clone().keep_recovered()));
+        }
         Ok(link)
     }
 
@@ -181,20 +209,66 @@ impl Link {
         called.await.unwrap_or(Err(CallError::Closed))
     }
 
+    /// As [`Link::call`], but nothing is done if the space is not what it was.
+    pub(super) async fn call_as_is(
+        &self,
+        node: NodeId,
+        arguments: Arguments,
+    ) -> Result<Reply, CallError> {
+        let (room, link) = (self.room().await, self.clone());
+        let called = self.spawn(async move {
+            let reply = link.call_once(node, &arguments).await;
+            drop(room);
+            reply
+        });
+        called.await.unwrap_or(Err(CallError::Closed))
+    }
+
+    /// Waits, wherever it is waited for.
+    pub(super) async fn pause(&self, time: Duration) {
+        drop(self.spawn(tokio::time::sleep(time)).await);
+    }
+
     /// Calls a function for whoever has room and is where calls are made.
     pub(super) async fn call_here(
         &self,
         node: NodeId,
         arguments: &Arguments,
     ) -> Result<Reply, CallError> {
+        for _ in 1..RECOVERIES_MAX {
+            match self.call_once(node, arguments).await {
+                Err(CallError::Recovering) => {}
+                answer => return answer,
+            }
+        }
+        self.call_once(node, arguments).await
+    }
+
+    /// As [`Link::call_here`], but nothing is done if the space is not what it
+    /// was.
+    pub(super) async fn call_once(
+        &self,
+        node: NodeId,
+        arguments: &Arguments,
+    ) -> Result<Reply, CallError> {
         let connected = self.connected().await?;
+        self.call_on(&connected, node, arguments).await
+    }
+
+    /// Calls a function on this connection.
+    pub(super) async fn call_on(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        arguments: &Arguments,
+    ) -> Result<Reply, CallError> {
         let command = self.0.space.call(node, arguments);
         let mut answer = connected.ask(&command).await;
         if answer.as_ref().is_err_and(is_missing) {
-            self.load(&connected).await?;
+            self.load(connected).await?;
             answer = connected.ask(&command).await;
         }
-        match self.take(&connected, answer)? {
+        match self.take(connected, answer)? {
             Value::BulkString(bytes) => {
                 let reply = Reply::read(&bytes)?;
                 self.0.heard.hear(&reply);
@@ -208,18 +282,31 @@ impl Link {
     pub(super) async fn read(&self, command: Cmd) -> Result<Value, CallError> {
         let (room, link) = (self.room().await, self.clone());
         let read = self.spawn(async move {
-            let connected = link.connected().await?;
-            // Read behind it: no space has the epoch of an earlier one.
-            let epoch = link.0.space.read_epoch();
-            let answers = connected.ask_both(command, epoch).await;
+            let read = link.read_here(&command).await;
             drop(room);
-            let (value, epoch) = link.take(&connected, answers)?;
-            match epoch {
-                Value::BulkString(epoch) if link.0.space.is_epoch(&epoch) => Ok(value),
-                _ => Err(link.recovers()),
-            }
+            read
         });
         read.await.unwrap_or(Err(CallError::Closed))
+    }
+
+    async fn read_here(&self, command: &Cmd) -> Result<Value, CallError> {
+        for _ in 0..RECOVERIES_MAX {
+            let connected = self.connected().await?;
+            // Read behind it: no space has the epoch of an earlier one.
+            let about = self.0.space.read_reached();
+            let answers = connected.ask_both(command.clone(), about).await;
+            let (value, about) = self.take(&connected, answers)?;
+            let reached = match about {
+                Value::BulkString(about) => self.0.space.reached(&about),
+                _ => None,
+            };
+            if let Some(reached) = reached {
+                self.0.heard.reached_at_least(reached);
+                return Ok(value);
+            }
+            self.breaks(connected.number);
+        }
+        Err(CallError::Recovering)
     }
 
     /// The connection there is, or soon will be.
@@ -229,7 +316,6 @@ impl Link {
         let settled = timeout(CONNECTION_WAIT, state.wait_for(is_settled)).await;
         match settled.map(|it| it.map(|it| it.clone())) {
             Ok(Ok(State::Ready(connected))) => Ok(connected),
-            Ok(Ok(State::Recovering)) => Err(CallError::Recovering),
             _ => Err(CallError::NotSent),
         }
     }
@@ -245,7 +331,8 @@ impl Link {
             Err(error) => error,
         };
         if error.code() == Some("RECOVERING") {
-            return Err(self.recovers());
+            self.breaks(connected.number);
+            return Err(CallError::Recovering);
         }
         let text = error.to_string();
         // A server that has become a replica is looked at again.
@@ -257,13 +344,6 @@ impl Link {
             return Err(CallError::Refused(text));
         }
         Err(CallError::Unanswered(text))
-    }
-
-    /// The space is not what it was.
-    fn recovers(&self) -> CallError {
-        tracing::error!("the space was emptied or replaced; recovery is not finished");
-        self.0.state.send_replace(State::Recovering);
-        CallError::Recovering
     }
 
     /// Gives up a connection.
@@ -302,6 +382,18 @@ impl Link {
         }
     }
 
+    /// Connects anew whenever another link has found the space to be another.
+    async fn keep_recovered(self) {
+        loop {
+            self.0.space.until_said(false).await;
+            let state = self.0.state.borrow().clone();
+            if let State::Ready(connected) = state {
+                self.breaks(connected.number);
+            }
+            self.0.space.until_said(true).await;
+        }
+    }
+
     /// Connects, and looks at what is there before anything else is sent.
     async fn connect(&self, number: u64) -> Result<State, Refusal> {
         let Inner {
@@ -335,16 +427,25 @@ impl Link {
         if space.opened().is_none() {
             about.warn();
         }
-        let opened = self.open_space(&connected, &about).await?;
-        if space.is_still(&opened) && opened.run == about.run {
-            return Ok(State::Ready(connected));
+        let (epoch, key) = self.open_space(&connected, &about).await?;
+        space.adopt(epoch, key, self.0.heard.now());
+        match &self.0.recover {
+            Some(recover) if !space.is_said() => {
+                recover(self.clone(), connected.clone()).await?;
+                space.has_said(epoch);
+            }
+            // Nothing is said of a node that is not known yet.
+            _ => space.until_said(true).await,
         }
-        tracing::error!("the server was replaced; recovery is not finished");
-        Ok(State::Recovering)
+        Ok(State::Ready(connected))
     }
 
-    async fn open_space(&self, connected: &Connected, about: &About) -> Result<Opened, Refusal> {
-        let command = self.0.space.open(&about.run);
+    async fn open_space(
+        &self,
+        connected: &Connected,
+        about: &About,
+    ) -> Result<(Epoch, SpaceKey), Refusal> {
+        let command = self.0.space.open(&about.run, &self.0.heard.reached());
         let mut answer = connected.ask(&command).await;
         if answer.as_ref().is_err_and(is_missing) {
             load(connected, &self.0.space).await?;
@@ -389,7 +490,10 @@ impl Connected {
 
 impl From<CallError> for StoreError {
     fn from(error: CallError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            CallError::Recovering => Self::Recovering,
+            error => Self::Unavailable(error.to_string()),
+        }
     }
 }
 
@@ -410,15 +514,12 @@ fn is_missing(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
 }
 
-fn read_opened(found: &[Vec<u8>]) -> Option<Opened> {
-    let [epoch, key, run] = found else {
+fn read_opened(found: &[Vec<u8>]) -> Option<(Epoch, SpaceKey)> {
+    let [epoch, key] = found else {
         return None;
     };
-    Some(Opened {
-        epoch: Epoch::try_from(epoch.as_slice()).ok()?,
-        key: SpaceKey::from_bytes(key.as_slice().try_into().ok()?),
-        run: String::from_utf8(run.clone()).ok()?,
-    })
+    let key = SpaceKey::from_bytes(key.as_slice().try_into().ok()?);
+    Some((Epoch::try_from(epoch.as_slice()).ok()?, key))
 }
 
 /// An error with its causes.

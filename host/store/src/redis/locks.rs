@@ -4,6 +4,7 @@ use super::beats::Ears;
 use super::codec::{Arguments, Malformed, Reply};
 use super::errands::Errands;
 use super::heard::Heard;
+use super::holdings::Holdings;
 use super::link::{CallError, Link};
 use super::listing::{self, Lists};
 use super::node::Node;
@@ -30,6 +31,7 @@ pub(super) struct Locks {
     pub(super) node: Arc<Node>,
     pub(super) heard: Arc<Heard>,
     pub(super) errands: Arc<Errands>,
+    pub(super) holdings: Arc<Holdings>,
     pub(super) ears: Arc<Ears>,
     pub(super) lists: Lists,
 }
@@ -55,8 +57,10 @@ impl Locks {
         grant: GrantId,
         principal: Principal,
     ) -> Result<Cancelled, ReleaseError> {
-        self.call(Arguments::cancel(grant, &principal), Reply::cancelled)
-            .await?
+        let cancelled = self.call(Arguments::cancel(grant, &principal), Reply::cancelled);
+        let cancelled = cancelled.await??;
+        self.holdings.ended(grant);
+        Ok(cancelled)
     }
 
     pub(super) async fn renew(
@@ -66,8 +70,19 @@ impl Locks {
         lease: Option<Duration>,
     ) -> Result<Grant, RenewError> {
         lease.map_or(Ok(()), core::validate_lease)?;
-        self.call(Arguments::renew(grant, &principal, lease), Reply::renewed)
-            .await?
+        let renewed = self.call(Arguments::renew(grant, &principal, lease), Reply::renewed);
+        let (renewed, held) = match renewed.await? {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                if error == RenewError::Lost {
+                    self.holdings.ended(grant);
+                }
+                return Err(error);
+            }
+        };
+        let now = self.node.clock().now();
+        self.holdings.has(grant, held, renewed.remaining, now);
+        Ok(renewed)
     }
 
     pub(super) async fn release(
@@ -75,8 +90,10 @@ impl Locks {
         grant: GrantId,
         principal: Principal,
     ) -> Result<Released, ReleaseError> {
-        self.call(Arguments::release(grant, &principal), Reply::released)
-            .await?
+        let released = self.call(Arguments::release(grant, &principal), Reply::released);
+        let released = released.await??;
+        self.holdings.ended(grant);
+        Ok(released)
     }
 
     pub(super) async fn force_release(
@@ -140,6 +157,7 @@ impl Locks {
     }
 
     pub(super) fn end(&self, transaction: TransactionId) {
+        self.holdings.transaction_ended(transaction);
         if self.ears.asking.transactions.ends(transaction) {
             let node = self.node.id();
             self.errands.run(node, Arguments::end(node, transaction));

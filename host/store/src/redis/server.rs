@@ -24,11 +24,17 @@ impl Server {
         server
     }
 
-    /// Kills it, and starts one in its place that knows nothing of it.
+    /// Kills it, and starts one in its place that knows nothing of it, but what it
+    /// was told to save.
     pub(crate) fn replace(&mut self) {
         self.kill();
         self.child = spawn(&self.directory);
         self.wait_until_it_answers();
+    }
+
+    /// Has it write down what it knows by now: the next in its place knows that.
+    pub(crate) fn save(&self) {
+        redis::cmd("SAVE").exec(&mut self.connection()).unwrap();
     }
 
     /// Where it listens, as a URL.

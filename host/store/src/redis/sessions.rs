@@ -15,14 +15,15 @@
 
 use super::codec::Arguments;
 use super::errands::Errands;
-use super::link::{CallError, Link};
+use super::holdings::Holdings;
+use super::link::{CallError, Connected, Link};
 use super::node::{Node, without_margin};
 use crate::core;
 use crate::core::hash::IdMap;
 use crate::id::{NodeId, SessionId};
 use crate::shell::Lines;
 use crate::store::{
-    Attached, Attachment, LostGrant, OpenSession, Principal, SessionError, StoreError,
+    Attached, Attachment, LostGrant, OpenSession, Party, Principal, SessionError, StoreError,
 };
 use crate::time::Time;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -39,8 +40,8 @@ pub(super) struct Sessions {
     table: Mutex<Table>,
 }
 
-#[derive(Default)]
 struct Table {
+    holdings: Arc<Holdings>,
     sessions: IdMap<SessionId, Here>,
     lines: Lines,
     /// Those that are being attached, and what was told of them meanwhile.
@@ -51,6 +52,8 @@ struct Table {
 struct Here {
     attachment: Attachment,
     ttl: Duration,
+    grace: Duration,
+    party: Party,
     /// Until when it may count on being alive.
     until: Time,
     /// Whether its client was heard since the store was told.
@@ -80,12 +83,23 @@ struct Fresh {
 }
 
 impl Sessions {
-    pub(super) fn new(link: Link, node: Arc<Node>, errands: Arc<Errands>) -> Arc<Self> {
+    pub(super) fn new(
+        link: Link,
+        node: Arc<Node>,
+        errands: Arc<Errands>,
+        holdings: Arc<Holdings>,
+    ) -> Arc<Self> {
+        let table = Table {
+            holdings,
+            sessions: IdMap::default(),
+            lines: Lines::default(),
+            coming: IdMap::default(),
+        };
         Arc::new(Self {
             link,
             node,
             errands,
-            table: Mutex::default(),
+            table: Mutex::new(table),
         })
     }
 
@@ -139,8 +153,12 @@ impl Sessions {
     }
 
     pub(super) fn detach(&self, session: SessionId, attachment: Attachment) {
-        let mut table = self.table();
-        if table.is_here(session, attachment) {
+        {
+            let mut table = self.table();
+            // Over here, it is about to be over in the store.
+            if !table.is_here(session, attachment) {
+                return;
+            }
             table.cut(session);
         }
         let arguments = Arguments::detach(session, attachment);
@@ -199,6 +217,43 @@ impl Sessions {
         let mut table = self.table();
         table.sessions.clear();
         table.lines = Lines::default();
+    }
+
+    /// Says which sessions are attached here, when the server was replaced. Those
+    /// that it has by then.
+    pub(super) async fn recover(
+        &self,
+        link: &Link,
+        on: &Connected,
+        node: NodeId,
+    ) -> Result<Vec<SessionId>, CallError> {
+        let now = self.node.clock().now();
+        let say = |(id, here): (&SessionId, &Here)| {
+            let times = (here.ttl, here.grace);
+            let session = Arguments::recover_session(*id, here.attachment, times, &here.party);
+            (*id, session)
+        };
+        let said: Vec<_> = {
+            let table = self.table();
+            let here = table.sessions.iter();
+            let here = here.filter(|(_, it)| !it.is_elsewhere && now < it.until);
+            here.map(say).collect()
+        };
+        let mut recovered = Vec::with_capacity(said.len());
+        for (id, session) in said {
+            let sent = self.node.clock().now();
+            let told = link.call_on(on, node, &session).await?.session()?;
+            let mut table = self.table();
+            match (told, table.sessions.get_mut(&id)) {
+                (Ok(()), Some(here)) => {
+                    here.until = sent + without_margin(here.ttl);
+                    recovered.push(id);
+                }
+                (Ok(()), None) => recovered.push(id),
+                (Err(_), _) => table.leaves(id),
+            }
+        }
+        Ok(recovered)
     }
 
     /// The shortest time any of them lives without a beat.
@@ -295,18 +350,24 @@ impl Sessions {
             .link
             .call_here(node, &Arguments::attach(session, principal))
             .await;
-        let attached = reply.and_then(|it| Ok(it.attached()?));
+        let attached = reply.and_then(|it| Ok(it.attached(session)?));
         let told = self.table().arrives(session);
         let (attached, held) = attached.map_err(StoreError::from)??;
         let mut table = self.table();
         let here = Here {
             attachment: attached.attachment,
             ttl: attached.ttl,
+            grace: attached.grace,
+            party: attached.party.clone(),
             until: sent + without_margin(attached.ttl),
             is_heard: false,
             is_elsewhere: false,
         };
-        let attached = table.lines.attach(session, attached, held);
+        let tokens = held.iter().map(|(_, it)| it.token).collect();
+        for (id, held) in held {
+            table.holdings.has(id, held, None, sent);
+        }
+        let attached = table.lines.attach(session, attached, tokens);
         let attachment = attached.attachment;
         table.sessions.insert(session, here);
         let mut is_unattached = false;
@@ -352,12 +413,14 @@ impl Table {
 
     /// The session has ended, as far as anybody here is concerned.
     fn cut(&mut self, session: SessionId) {
+        self.holdings.session_left(session);
         self.sessions.remove(&session);
         self.lines.cut(session);
     }
 
     /// The session is attached elsewhere. That is known until it is detached.
     fn leaves(&mut self, session: SessionId) {
+        self.holdings.session_left(session);
         self.lines.cut(session);
         if let Some(here) = self.sessions.get_mut(&session) {
             here.is_elsewhere = true;

@@ -1,6 +1,7 @@
 //! Values, listings and commits.
 
 use super::codec::Arguments;
+use super::holdings::Holdings;
 use super::link::{CallError, Link};
 use super::node::Node;
 use super::transactions::Transactions;
@@ -13,6 +14,11 @@ use crate::store::{
 };
 use bytes::Bytes;
 use redis::{Value, cmd};
+use std::time::Duration;
+
+/// The shortest pause before a commit is sent again while the space is
+/// recovered.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// How many bytes of a stored value are its version.
 const VERSION: usize = 8;
@@ -67,17 +73,45 @@ pub(super) async fn commit(
     link: &Link,
     node: &Node,
     transactions: &Transactions,
+    holdings: &Holdings,
     commit: &Commit,
 ) -> Result<Committed, CommitError> {
-    // A node that may be taken for dead commits nothing.
-    let node = node.alive()?;
-    let before = transactions.commits(commit.transaction);
-    let reply = link.call(node, Arguments::commit(commit, node)).await;
-    let reply = reply.map_err(StoreError::from)?;
-    let committed = reply.committed().map_err(CallError::from);
-    let committed = committed.map_err(StoreError::from)??;
-    transactions.committed(commit.transaction, &before);
-    Ok(committed)
+    loop {
+        // What it read may never have been, as far as the server knows.
+        if link
+            .space()
+            .opened()
+            .is_none_or(|it| commit.began < it.since)
+        {
+            return Err(replaced());
+        }
+        // A node that may be taken for dead commits nothing.
+        let node = node.alive()?;
+        let before = transactions.commits(commit.transaction);
+        let reply = link.call_as_is(node, Arguments::commit(commit, node)).await;
+        let pause = match &reply {
+            Ok(reply) => reply.recovering(),
+            Err(CallError::Recovering) => Some(Duration::ZERO),
+            Err(_) => None,
+        };
+        if let Some(pause) = pause {
+            link.pause(pause.max(PAUSE_MIN)).await;
+            continue;
+        }
+        let committed = reply.and_then(|it| Ok(it.committed()?));
+        let committed = committed.map_err(StoreError::from)??;
+        transactions.committed(commit.transaction, &before);
+        holdings.transaction_ended(commit.transaction);
+        return Ok(committed);
+    }
+}
+
+/// The transaction began before the server was replaced.
+fn replaced() -> CommitError {
+    CommitError::Conflict {
+        collection: "*".to_owned(),
+        key: "*".to_owned(),
+    }
 }
 
 pub(super) async fn resolve(

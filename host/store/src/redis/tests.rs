@@ -2,6 +2,8 @@
 //! server and connections that fail. What every store promises is tested in
 //! `contract.rs`.
 
+mod recovery;
+
 use super::server::Server;
 use super::*;
 use crate::contract::{
@@ -10,6 +12,7 @@ use crate::contract::{
 };
 use crate::id::TransactionId;
 use crate::pattern::Permission;
+use crate::time::Time;
 use crate::store::{
     Acquire, AcquireError, EventKind, Granted, Holder, OpenSession, SessionError, TTL_MIN,
     WatchQuery, Watched,
@@ -128,7 +131,7 @@ fn what_a_node_held_is_free_within_its_lease_after_it_died() {
         let request = patient("a");
         let queued = queue(&lives, &request).await;
         drop(lost);
-        tokio::task::spawn_blocking(move || drop(dies))
+        tokio::task::spawn_blocking(move || dies.die())
             .await
             .unwrap();
         queued.await.unwrap();
@@ -301,6 +304,7 @@ fn a_node_whose_lease_ran_out_says_so_and_comes_anew() {
         let commit = Commit {
             id: CommitId::mint(store.now()),
             transaction: transaction_of(&holder),
+            began: Time::default(),
             guards: vec![guarding(&holder)],
             reads: vec![],
             ranges: vec![],
@@ -345,57 +349,6 @@ fn a_session_that_the_store_cannot_be_told_of_is_over_here_before_it_is_there() 
             poll_once(&mut looking).await.is_none(),
             "the server says nothing yet"
         );
-    });
-}
-
-#[test]
-fn a_space_that_is_emptied_grants_nothing_and_says_so() {
-    let server = Server::start();
-    block_on(async {
-        let store = short_lived(&server).await;
-        store.acquire(of_caller(&["a"])).await.unwrap();
-        let request = patient("a");
-        let queued = queue(&store, &request).await;
-        tell(&server, &cmd("FLUSHALL"));
-        // Not even that there is nothing.
-        let key = crate::contract::key("a");
-        assert!(store.get(open(), key).await.is_err());
-        let refused = store.acquire(of_caller(&["a"])).await;
-        assert!(
-            matches!(refused, Err(AcquireError::Store(_))),
-            "{refused:?}"
-        );
-        let refused = queued.await;
-        assert!(
-            matches!(refused, Err(AcquireError::Store(_))),
-            "{refused:?}"
-        );
-        assert!(store.lock(name("a")).await.is_err());
-    });
-}
-
-#[test]
-fn another_server_in_the_place_of_the_first_is_not_taken_for_it() {
-    let mut server = Server::start();
-    block_on(async {
-        let store = node(&server).await;
-        store.acquire(of_caller(&["a"])).await.unwrap();
-        server.replace();
-        let recovering = StoreError::from(link::CallError::Recovering);
-        loop {
-            match store.acquire(of_caller(&["a"])).await {
-                Err(AcquireError::Store(error)) if error == recovering => break,
-                Err(AcquireError::Store(_)) => {}
-                answer => panic!("{answer:?}"),
-            }
-        }
-        // Whoever comes later has nothing to miss.
-        node(&server)
-            .await
-            .acquire(of_caller(&["a"]))
-            .await
-            .unwrap();
-        assert!(store.lock(name("a")).await.is_err());
     });
 }
 

@@ -3,6 +3,7 @@
 use super::{StoreError, Token};
 use crate::id::{CommitId, GrantId, TransactionId};
 use crate::name::{Collection, Key, LockName};
+use crate::time::Time;
 use bytes::Bytes;
 
 /// A value and the number of the commit that wrote it.
@@ -63,6 +64,8 @@ pub struct Commit {
     pub id: CommitId,
     /// Whose guards count.
     pub transaction: TransactionId,
+    /// When it began, before it read anything.
+    pub began: Time,
     /// Every grant the transaction acquired and has not given back. If one of
     /// them has ended, the commit is fenced.
     pub guards: Vec<Guarding>,

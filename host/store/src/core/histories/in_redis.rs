@@ -1,232 +1,30 @@
 //! The same histories, through the core and through the library in a real
 //! Redis, step by step, with the time in the test's hands: answers, what those
-//! who wait are told and what watchers are told must be the same.
+//! who wait are told and what watchers are told must be the same. Values and
+//! commits are compared with those of the store in memory.
 
 mod seeded;
+mod space;
+mod values;
 
 use super::*;
-use crate::core::acquire::validate;
 use crate::core::groups::Kind;
-use crate::id::NodeId;
-use crate::redis::codec::{self, Arguments, Beaten, Claimed, Message, News, Reply};
 use crate::redis::library::Library;
 use crate::redis::server::Server;
 use proptest::test_runner::TestRunner;
+use space::Space;
 use std::sync::atomic::{AtomicU64, Ordering};
+use values::{Change, Values, change};
 
-/// The lease of the only node: longer than any history.
-const LEASE: Duration = Duration::from_secs(1 << 32);
-
-/// A space in Redis, and what its node was told.
-struct Space {
-    connection: ::redis::Connection,
-    key: String,
-    epoch: [u8; 16],
-    node: NodeId,
-    told: u64,
-    revision: String,
-    limits: Vec<u8>,
+/// One step of a history: of locks, or of values and commits.
+#[derive(Clone, Debug)]
+enum Turn {
+    Locks(Step),
+    Values(Change),
 }
 
-impl Space {
-    fn new(server: &Server, name: &str, steps: usize, start: Time) -> Self {
-        let mut connection = server.connection();
-        let epoch = [7; 16];
-        let key = format!("{{lp:{name}}}:m");
-        let mut open = ::redis::cmd("FCALL");
-        open.arg(format!("{}_open", Library::ByHand.name()));
-        open.arg(1).arg(&key).arg(&epoch).arg("key").arg("server");
-        open.arg(start.as_micros());
-        open.query::<Vec<::redis::Value>>(&mut connection).unwrap();
-        let mut space = Self {
-            connection,
-            key,
-            epoch,
-            node: NodeId::mint(),
-            told: 0,
-            revision: "-".to_owned(),
-            limits: codec::limits_and_steps(&LIMITS, steps),
-        };
-        space.call(&Arguments::join(LEASE), start).joined().unwrap();
-        let always = Some(start + LEASE);
-        space
-            .call(&Arguments::watch(always), start)
-            .watching()
-            .unwrap();
-        space
-    }
-
-    fn call(&mut self, arguments: &Arguments, now: Time) -> Reply {
-        let mut call = ::redis::cmd("FCALL");
-        call.arg(format!(
-            "{}_{}",
-            Library::ByHand.name(),
-            arguments.function.name()
-        ));
-        call.arg(1).arg(&self.key).arg(&self.epoch);
-        call.arg(&self.node.to_u128().to_be_bytes());
-        call.arg(arguments.packed())
-            .arg(&self.limits)
-            .arg(now.as_micros());
-        let reply: Vec<u8> = call
-            .query(&mut self.connection)
-            .unwrap_or_else(|error| panic!("{:?}: {error}", arguments.function));
-        Reply::read(&reply).unwrap()
-    }
-
-    /// Does what the operation asks, and claims what is handed over.
-    /// `core` has done the same already.
-    fn apply(
-        &mut self,
-        operation: &Operation,
-        now: Time,
-        core: &Core,
-        effects: &mut Vec<Effect>,
-    ) -> Answer {
-        let answer = self.ask(operation, now);
-        self.hear(now, core, effects);
-        answer
-    }
-
-    fn ask(&mut self, operation: &Operation, now: Time) -> Answer {
-        use Operation as Do;
-        let node = self.node;
-        let mut call = |arguments| self.call(&arguments, now);
-        match operation {
-            Do::Acquire(request) => match validate(request) {
-                Err(error) => Answer::Acquired(Acquired::Refused(error.into())),
-                Ok(()) => {
-                    let mut names = request.names.clone();
-                    let mut seen = std::collections::BTreeSet::new();
-                    names.retain(|it| seen.insert(it.clone()));
-                    let reply = call(Arguments::acquire(request, &names, node));
-                    Answer::Acquired(reply.acquired().unwrap().0)
-                }
-            },
-            Do::Cancel(id, by) => {
-                Answer::Cancelled(call(Arguments::cancel(*id, by)).cancelled().unwrap())
-            }
-            Do::Abandon(id) => {
-                call(Arguments::abandon(*id));
-                Answer::Done
-            }
-            Do::Renew(id, by, lease) => {
-                Answer::Renewed(call(Arguments::renew(*id, by, *lease)).renewed().unwrap())
-            }
-            Do::Release(id, by) => {
-                Answer::Released(call(Arguments::release(*id, by)).released().unwrap())
-            }
-            Do::ForceRelease(name, permission) => {
-                let taken = call(Arguments::force_release(name, permission)).taken();
-                Answer::Taken(taken.unwrap())
-            }
-            Do::OpenSession(request) => {
-                Answer::Session(call(Arguments::open_session(request)).session().unwrap())
-            }
-            Do::Attach(id, by) => {
-                let attached = call(Arguments::attach(*id, by)).attached().unwrap();
-                Answer::Attached(attached.map(|it| it.0))
-            }
-            Do::Beat(id, attachment) => {
-                Answer::Session(call(Arguments::beat(*id, *attachment)).session().unwrap())
-            }
-            Do::Detach(id, attachment) => {
-                call(Arguments::detach(*id, *attachment));
-                Answer::Done
-            }
-            Do::CloseSession(id, by) => {
-                Answer::Session(call(Arguments::close_session(*id, by)).session().unwrap())
-            }
-            Do::End(transaction) => {
-                call(Arguments::end(node, *transaction));
-                Answer::Done
-            }
-            Do::Look(name) => {
-                let locks = call(Arguments::look([name])).locks([name]).unwrap();
-                Answer::Lock(locks.into_iter().next().unwrap())
-            }
-            Do::Tick => {
-                let beat = Arguments::node_beat(LEASE, self.told, None);
-                let beaten = self.call(&beat, now).node_beaten().unwrap();
-                assert!(matches!(beaten, Beaten::Lives(_)), "{beaten:?}");
-                Answer::Done
-            }
-        }
-    }
-
-    /// What the node and whoever watches are told.
-    fn hear(&mut self, now: Time, core: &Core, effects: &mut Vec<Effect>) {
-        let inbox = self.key.replace(":m", ":i:").into_bytes();
-        let inbox = [inbox.as_slice(), &self.node.to_u128().to_be_bytes()].concat();
-        let mut take = ::redis::cmd("LRANGE");
-        take.arg(&inbox).arg(0).arg(-1);
-        let messages: Vec<Vec<u8>> = take.query(&mut self.connection).unwrap();
-        for bytes in messages {
-            let Message { number, what } = Message::read(&bytes).unwrap();
-            if number <= self.told {
-                continue;
-            }
-            assert_eq!(number, self.told + 1, "messages are numbered");
-            self.told = number;
-            effects.push(match what {
-                News::Granted(id, granted) => {
-                    self.claim(id, &granted, now, core);
-                    Effect::Granted(id, granted)
-                }
-                News::Refused(id, AcquireError::TimedOut) => Effect::TimedOut(id),
-                News::Refused(id, AcquireError::Deadlock(cycle)) => Effect::Deadlock(id, cycle),
-                News::Refused(id, _) => Effect::Cancelled(id),
-                News::Lost(session, lost) => Effect::Lost(session, lost),
-                News::Unattached(session, _) => Effect::Unattached(session),
-            });
-        }
-        let mut events = ::redis::cmd("XRANGE");
-        events
-            .arg(self.key.replace(":m", ":ev"))
-            .arg(&self.revision)
-            .arg("+");
-        let events: Vec<(String, Vec<(String, Vec<u8>)>)> =
-            events.query(&mut self.connection).unwrap();
-        for (id, fields) in events {
-            effects.push(Effect::Event(codec::event(&fields[0].1).unwrap()));
-            self.revision = format!("({id}");
-        }
-    }
-
-    fn claim(&mut self, id: GrantId, granted: &Granted, now: Time, core: &Core) {
-        let Some(name) = granted.acquired.first() else {
-            return;
-        };
-        let own = granted.tokens.iter().find(|it| it.0 == *name).unwrap();
-        let claimed = self
-            .call(&Arguments::claim(id, own.1), now)
-            .claimed()
-            .unwrap();
-        // Its session may have ended in the same step.
-        let remaining = core.remaining(id, granted, now);
-        assert_eq!(claimed, remaining.map_or(Claimed::Lost, Claimed::Held));
-    }
-
-    /// Whether nothing is left but what is there of every space.
-    fn assert_empty(&mut self) {
-        let tag = self.key.trim_end_matches('m').to_owned();
-        let pattern = tag.replace('[', "\\[") + "*";
-        let keys: Vec<Vec<u8>> = ::redis::cmd("KEYS")
-            .arg(pattern)
-            .query(&mut self.connection)
-            .unwrap();
-        let lasting = [
-            "m", "id", "n", "i:", "d", "pl", "pw", "ps", "e", "eo", "eu:", "ev",
-        ];
-        for key in keys {
-            let key = String::from_utf8_lossy(&key);
-            let rest = key.trim_start_matches(&tag);
-            let lasts = lasting
-                .iter()
-                .any(|it| rest == *it || it.ends_with(':') && rest.starts_with(it));
-            assert!(lasts, "{key} is left");
-        }
-    }
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![4 => step().prop_map(Turn::Locks), 1 => change().prop_map(Turn::Values)]
 }
 
 /// What those who wait are told, and what those who watch are: only within each
@@ -256,66 +54,143 @@ fn is_attached(core: &Core, session: SessionId) -> bool {
     matches!(group.map(|it| &it.kind), Some(Kind::Session(session)) if session.attached)
 }
 
-/// Runs a history through both. `at_once` is how many steps a search for deadlocks
-/// makes before it leaves the store to others.
-fn compare(server: &Server, name: &str, at_once: usize, steps: &[Step]) {
-    let start = Time::from_micros(0);
-    let mut core = Core::volatile(LIMITS, start);
-    core.searches.steps = at_once;
-    let mut space = Space::new(server, name, at_once, start);
-    let mut world = World::new();
-    let mut now = start;
-    for (at, step) in steps.iter().enumerate() {
-        now = now + step.pause();
-        let operation = world.operation(step);
+/// A history on its way through both.
+struct Comparison {
+    core: Core,
+    space: Space,
+    world: World,
+    values: Values,
+    now: Time,
+}
+
+impl Comparison {
+    /// `at_once` is how many steps a search for deadlocks makes before it leaves
+    /// the store to others.
+    fn new(server: &Server, name: &str, at_once: usize) -> Self {
+        let now = Time::from_micros(0);
+        let mut core = Core::volatile(LIMITS, now);
+        core.searches.steps = at_once;
+        Self {
+            core,
+            space: Space::new(server, name, at_once, now),
+            world: World::new(),
+            values: Values::new(),
+            now,
+        }
+    }
+
+    /// `at` is the place in the history.
+    fn pass(&mut self, at: usize, turn: &Turn) {
+        match turn {
+            Turn::Locks(step) => self.step(at, step),
+            Turn::Values(change) => self.change(at, change),
+        }
+    }
+
+    fn step(&mut self, at: usize, step: &Step) {
+        let operation = self.world.operation(step);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         if !step.pause().is_zero() {
             // What is handed over meanwhile is claimed before it is looked at.
-            core.apply(Operation::Tick, now, &mut ours);
-            space.apply(&Operation::Tick, now, &core, &mut theirs);
+            self.now = self.now + step.pause();
+            self.core.apply(Operation::Tick, self.now, &mut ours);
+            let core = &self.core;
+            self.space
+                .apply(&Operation::Tick, self.now, core, &mut theirs);
         }
         let passed = ours.len();
-        let expected = core.apply(operation.clone(), now, &mut ours);
-        world.learn(&operation, &expected);
+        let expected = self.core.apply(operation.clone(), self.now, &mut ours);
+        self.world.learn(&operation, &expected);
         if let Operation::Abandon(id) = operation {
             // Nobody is there to be told.
             let done = ours.split_off(passed);
             ours.extend(done.into_iter().filter(|it| *it != Effect::Cancelled(id)));
         }
-        // Nor is a session that is attached to nothing.
-        ours.retain(|it| !matches!(it, Effect::Lost(session, _) if !is_attached(&core, *session)));
-        let answer = space.apply(&operation, now, &core, &mut theirs);
+        let answer = self
+            .space
+            .apply(&operation, self.now, &self.core, &mut theirs);
         let (expected, answer) = (without_words(expected), without_words(answer));
         assert_eq!(answer, expected, "answer to step {at}: {operation:?}");
+        self.assert_told_alike(ours, theirs, &format!("step {at}: {operation:?}"));
+    }
+
+    fn change(&mut self, at: usize, change: &Change) {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let request = self
+            .values
+            .request(change, &self.world, &self.core, self.now);
+        let expected = self
+            .values
+            .answer(&request, &mut self.core, self.now, &mut ours);
+        let answer = self.space.answer(&request, self.now);
+        assert_eq!(answer, expected, "answer to step {at}: {request:?}");
+        self.space.hear(self.now, &self.core, &mut theirs);
+        self.assert_told_alike(ours, theirs, &format!("step {at}: {request:?}"));
+    }
+
+    fn assert_told_alike(&self, mut ours: Vec<Effect>, theirs: Vec<Effect>, at: &str) {
+        // A session that is attached to nothing cannot be told.
+        ours.retain(
+            |it| !matches!(it, Effect::Lost(session, _) if !is_attached(&self.core, *session)),
+        );
         let (told, events) = in_order(theirs);
         let (expected_told, expected_events) = in_order(ours);
-        assert_eq!(told, expected_told, "told in step {at}: {operation:?}");
-        assert_eq!(
-            events, expected_events,
-            "events of step {at}: {operation:?}"
-        );
+        assert_eq!(told, expected_told, "told in {at}");
+        assert_eq!(events, expected_events, "events of {at}");
+        self.space.assert_counted(&self.core, at);
     }
-    for operation in world.ends() {
-        core.apply(operation.clone(), now, &mut Vec::new());
-        space.apply(&operation, now, &core, &mut Vec::new());
+
+    /// Once everybody has gone, nothing is left but values.
+    fn end(mut self) {
+        for request in self.values.all() {
+            let expected = self
+                .values
+                .answer(&request, &mut self.core, self.now, &mut vec![]);
+            let answer = self.space.answer(&request, self.now);
+            assert_eq!(answer, expected, "at the end: {request:?}");
+        }
+        for operation in self.world.ends() {
+            self.core
+                .apply(operation.clone(), self.now, &mut Vec::new());
+            self.space
+                .apply(&operation, self.now, &self.core, &mut Vec::new());
+        }
+        assert!(self.core.table.is_empty(), "{:?}", self.core.table);
+        self.space.assert_empty();
     }
-    assert!(core.table.is_empty(), "{:?}", core.table);
-    space.assert_empty();
 }
 
-/// Compares so many histories, on a server that has the library; what it finds, in
-/// its shortest form.
-fn compare_many(server: &Server, cases: u32, at_once: usize) -> Result<(), String> {
+/// Whether what is found is brought into its shortest form.
+#[derive(Clone, Copy, PartialEq)]
+enum Shrinking {
+    On,
+    Off,
+}
+
+/// Compares so many histories, on a server that has the library; what it finds.
+fn compare_many(
+    server: &Server,
+    cases: u32,
+    at_once: usize,
+    shrinking: Shrinking,
+) -> Result<(), String> {
     static SPACES: AtomicU64 = AtomicU64::new(0);
-    let config = ProptestConfig {
+    let mut config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
     };
+    if shrinking == Shrinking::Off {
+        config.max_shrink_iters = 0;
+    }
     let mut runner = TestRunner::new(config);
-    let histories = prop::collection::vec(step(), 1..100);
-    let result = runner.run(&histories, |steps| {
+    let histories = prop::collection::vec(turn(), 1..100);
+    let result = runner.run(&histories, |turns| {
         let number = SPACES.fetch_add(1, Ordering::Relaxed);
-        compare(server, &format!("space-{number}"), at_once, &steps);
+        let mut comparison = Comparison::new(server, &format!("space-{number}"), at_once);
+        for (at, turn) in turns.iter().enumerate() {
+            comparison.pass(at, turn);
+        }
+        comparison.end();
         Ok(())
     });
     result.map_err(|failure| format!("{failure}\n{runner}"))
@@ -331,7 +206,7 @@ fn load(server: &Server, text: &str) {
 fn assert_alike(cases: u32, at_once: usize) {
     let server = Server::start();
     load(&server, Library::ByHand.text());
-    if let Err(difference) = compare_many(&server, cases, at_once) {
+    if let Err(difference) = compare_many(&server, cases, at_once, Shrinking::On) {
         panic!("{difference}");
     }
 }

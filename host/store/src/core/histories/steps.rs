@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pattern::LockPattern;
+use std::num::NonZeroU32;
 
 /// One step of a history.
 #[derive(Clone, Debug)]
@@ -40,49 +41,33 @@ struct Ask {
     wait: u64,
     owner: usize,
     principal: usize,
+    /// Whether it asks for a session that may be another's.
+    is_stranger: bool,
     request_id: Option<usize>,
 }
 
-const NAMES: usize = 4;
-const TRANSACTIONS: usize = 4;
+pub(super) const NAMES: usize = 4;
+pub(super) const TRANSACTIONS: usize = 4;
 const SESSIONS: usize = 4;
 const REQUEST_IDS: usize = 8;
 
+/// The number of a session that never was.
+const NO_SESSION: usize = SESSIONS;
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
-    let acquire = || {
-        let names = prop::collection::vec(0..NAMES, 1..4);
-        let owner = prop_oneof![Just(9), 0..2usize];
-        let request_id = prop_oneof![3 => Just(None), 1 => (0..REQUEST_IDS).prop_map(Some)];
-        let holder = 0..TRANSACTIONS + SESSIONS + 4;
-        let rest = (0..8u64, 0..6u64, owner, 0..2usize, request_id);
-        let ask = (names, 0..9u32, holder, rest);
-        ask.prop_map(|(names, mode, holder, rest)| {
-            let (lease, wait, owner, principal, request_id) = rest;
-            What::Acquire(Ask {
-                names,
-                mode,
-                holder,
-                lease,
-                wait,
-                owner,
-                principal,
-                request_id,
-            })
-        })
-    };
     let what = prop_oneof![
-        20 => acquire(),
+        20 => acquire().prop_map(What::Acquire),
         2 => (0..20usize).prop_map(What::Again),
-        2 => (0..20usize, 0..3usize).prop_map(|(id, by)| What::Cancel(id, by)),
-        1 => (0..20usize).prop_map(What::Abandon),
-        3 => (0..20usize, 0..3usize, 0..10u64).prop_map(|(id, by, it)| What::Renew(id, by, it)),
-        7 => (0..20usize, 0..3usize).prop_map(|(id, by)| What::Release(id, by)),
-        1 => (0..NAMES, 0..2 * NAMES).prop_map(|(name, to)| What::ForceRelease(name, to)),
-        3 => (0..2usize, 10..15u64, 10..25u64).prop_map(|(by, ttl, grace)| What::Open(by, ttl, grace)),
-        3 => (0..SESSIONS, 0..3usize).prop_map(|(id, by)| What::Attach(id, by)),
-        2 => (0..SESSIONS, 0..2u64).prop_map(|(id, of)| What::Beat(id, of)),
-        1 => (0..SESSIONS, 0..2u64).prop_map(|(id, of)| What::Detach(id, of)),
-        1 => (0..SESSIONS, 0..3usize).prop_map(|(id, by)| What::Close(id, by)),
+        2 => (grant(), 0..3usize).prop_map(|(id, by)| What::Cancel(id, by)),
+        1 => grant().prop_map(What::Abandon),
+        4 => (grant(), 0..3usize, 0..8u64).prop_map(|(id, by, it)| What::Renew(id, by, it)),
+        7 => (grant(), 0..3usize).prop_map(|(id, by)| What::Release(id, by)),
+        2 => (0..NAMES, 0..2 * NAMES).prop_map(|(name, to)| What::ForceRelease(name, to)),
+        4 => (0..2usize, life(), life()).prop_map(|(by, ttl, grace)| What::Open(by, ttl, grace)),
+        5 => (session(), 0..3usize).prop_map(|(id, by)| What::Attach(id, by)),
+        2 => (session(), attachment()).prop_map(|(id, of)| What::Beat(id, of)),
+        3 => (session(), attachment()).prop_map(|(id, of)| What::Detach(id, of)),
+        1 => (session(), 0..3usize).prop_map(|(id, by)| What::Close(id, by)),
         2 => (0..TRANSACTIONS).prop_map(What::End),
         2 => (0..NAMES).prop_map(What::Look),
         1 => Just(What::Tick),
@@ -93,6 +78,51 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     (tenths, what).prop_map(|(tenths, what)| Step { tenths, what })
 }
 
+fn acquire() -> impl Strategy<Value = Ask> {
+    let names = prop::collection::vec(0..NAMES, 1..4);
+    let holder = 0..TRANSACTIONS + SESSIONS + 5;
+    // Some wait for so long that others meet them.
+    let wait = prop_oneof![6 => 0..6u64, 1 => 10..60u64];
+    let owner = prop_oneof![Just(9), 0..2usize];
+    let principal = (0..2usize, prop::bool::weighted(0.1));
+    let request_id = prop_oneof![3 => Just(None), 1 => (0..REQUEST_IDS).prop_map(Some)];
+    let rest = (0..8u64, wait, owner, principal, request_id);
+    (names, 0..11u32, holder, rest).prop_map(|(names, mode, holder, rest)| {
+        let (lease, wait, owner, (principal, is_stranger), request_id) = rest;
+        Ask {
+            names,
+            mode,
+            holder,
+            lease,
+            wait,
+            owner,
+            principal,
+            is_stranger,
+            request_id,
+        }
+    })
+}
+
+/// Mostly one of the very latest, which has not ended.
+fn grant() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => 0..6usize, 1 => 0..20usize]
+}
+
+/// How long a session lives, in tenths of a second: the shortest there is, or so
+/// long that it comes to hold something.
+fn life() -> impl Strategy<Value = u64> {
+    prop_oneof![10..25u64, 30..80u64]
+}
+
+fn session() -> impl Strategy<Value = usize> {
+    0..=NO_SESSION
+}
+
+/// Mostly the latest, at times the one before.
+fn attachment() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0), 1 => Just(1u64)]
+}
+
 impl Step {
     pub(super) fn pause(&self) -> Duration {
         tenths(self.tenths)
@@ -101,14 +131,23 @@ impl Step {
 
 /// What numbers stand for in one run.
 pub(super) struct World {
-    names: Vec<LockName>,
-    transactions: Vec<TransactionId>,
+    pub(super) names: Vec<LockName>,
+    pub(super) transactions: Vec<TransactionId>,
     principals: Vec<Principal>,
-    /// The latest attachments of the sessions opened so far, oldest first.
-    sessions: Vec<(SessionId, u64)>,
+    /// The sessions opened so far, oldest first.
+    sessions: Vec<Opened>,
     request_ids: Vec<GrantId>,
     /// Every request made so far, oldest first.
-    asked: Vec<Acquire>,
+    pub(super) asked: Vec<Acquire>,
+}
+
+/// A session as a client knows it.
+#[derive(Clone, Copy)]
+struct Opened {
+    id: SessionId,
+    principal: usize,
+    /// The latest.
+    attachment: u64,
 }
 
 impl World {
@@ -158,7 +197,11 @@ impl World {
             }
             What::Open(principal, ttl, grace) => {
                 let id = SessionId::mint();
-                self.sessions.push((id, 0));
+                self.sessions.push(Opened {
+                    id,
+                    principal: *principal,
+                    attachment: 0,
+                });
                 Operation::OpenSession(OpenSession {
                     id,
                     ttl: tenths(*ttl),
@@ -167,18 +210,18 @@ impl World {
                 })
             }
             What::Attach(which, principal) => {
-                Operation::Attach(self.session(*which).0, by(principal))
+                Operation::Attach(self.session(*which).id, by(principal))
             }
             What::Beat(which, earlier) => {
-                let (id, attachment) = self.session(*which);
+                let Opened { id, attachment, .. } = self.session(*which);
                 Operation::Beat(id, Attachment(attachment.saturating_sub(*earlier)))
             }
             What::Detach(which, earlier) => {
-                let (id, attachment) = self.session(*which);
+                let Opened { id, attachment, .. } = self.session(*which);
                 Operation::Detach(id, Attachment(attachment.saturating_sub(*earlier)))
             }
             What::Close(which, principal) => {
-                Operation::CloseSession(self.session(*which).0, by(principal))
+                Operation::CloseSession(self.session(*which).id, by(principal))
             }
             What::End(transaction) => Operation::End(self.transactions[*transaction]),
             What::Look(name) => Operation::Look(self.names[*name].clone()),
@@ -188,11 +231,15 @@ impl World {
 
     /// Remembers what later steps refer to.
     pub(super) fn learn(&mut self, operation: &Operation, answer: &Answer) {
-        if let (Operation::Attach(id, _), Answer::Attached(Ok(attached))) = (operation, answer) {
-            let mut sessions = self.sessions.iter_mut();
-            if let Some(session) = sessions.find(|it| it.0 == *id) {
-                session.1 = attached.attachment.0;
+        match (operation, answer) {
+            (Operation::OpenSession(_), Answer::Session(Err(_))) => drop(self.sessions.pop()),
+            (Operation::Attach(id, _), Answer::Attached(Ok(attached))) => {
+                let mut sessions = self.sessions.iter_mut();
+                if let Some(session) = sessions.find(|it| it.id == *id) {
+                    session.attachment = attached.attachment.0;
+                }
             }
+            _ => {}
         }
     }
 
@@ -200,7 +247,7 @@ impl World {
     pub(super) fn ends(&self) -> Vec<Operation> {
         let node = Principal::node;
         let sessions = self.sessions.iter();
-        let sessions = sessions.map(|it| Operation::CloseSession(it.0, node()));
+        let sessions = sessions.map(|it| Operation::CloseSession(it.id, node()));
         let grants = self.asked.iter();
         let grants = grants.map(|it| Operation::Release(it.id, node()));
         sessions.chain(grants).collect()
@@ -208,11 +255,16 @@ impl World {
 
     fn acquire(&self, ask: &Ask) -> Acquire {
         let session = ask.holder.checked_sub(TRANSACTIONS);
-        let session = session.filter(|it| *it < SESSIONS);
+        let session = session.filter(|it| *it <= NO_SESSION);
+        let session = session.map(|it| self.session(it));
         let holder = match (self.transactions.get(ask.holder), session) {
             (Some(transaction), _) => Holder::Transaction(*transaction),
-            (None, Some(session)) => Holder::Session(self.session(session).0),
+            (None, Some(session)) => Holder::Session(session.id),
             (None, None) => Holder::Caller,
+        };
+        let asker = match session {
+            Some(session) if !ask.is_stranger => session.principal,
+            _ => ask.principal,
         };
         let lease = match holder {
             Holder::Transaction(_) => (ask.lease > 3).then(|| tenths(ask.lease)),
@@ -222,12 +274,13 @@ impl World {
         let mode = match ask.mode {
             0..4 => Mode::Exclusive,
             4..7 => Mode::Shared,
-            number => Mode::Permits((number - 5).try_into().unwrap()),
+            7..10 => Mode::Permits(NonZeroU32::new(2).unwrap()),
+            _ => Mode::Permits(NonZeroU32::new(3).unwrap()),
         };
-        let request_id = ask.request_id.filter(|it| it % 2 == ask.principal);
+        let request_id = ask.request_id.filter(|it| it % 2 == asker);
         let principal = match holder {
             Holder::Transaction(_) => 2,
-            Holder::Session(_) | Holder::Caller => ask.principal,
+            Holder::Session(_) | Holder::Caller => asker,
         };
         Acquire {
             id: request_id.map_or_else(GrantId::mint, |it| self.request_ids[it]),
@@ -257,9 +310,15 @@ impl World {
     }
 
     /// One of the latest sessions, or one that never was.
-    fn session(&self, which: usize) -> (SessionId, u64) {
-        let session = self.sessions.iter().rev().nth(which).copied();
-        session.unwrap_or_else(|| (SessionId::mint(), 1))
+    fn session(&self, which: usize) -> Opened {
+        let latest = self.sessions.len().min(SESSIONS);
+        let known = latest > 0 && which < NO_SESSION;
+        let session = known.then(|| self.sessions[self.sessions.len() - 1 - which % latest]);
+        session.unwrap_or_else(|| Opened {
+            id: SessionId::mint(),
+            principal: 0,
+            attachment: 1,
+        })
     }
 }
 

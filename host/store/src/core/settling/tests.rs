@@ -81,6 +81,7 @@ fn commit(transaction: TransactionId) -> Commit {
     Commit {
         id: CommitId::mint(Time::default()),
         transaction,
+        began: Time::default(),
         guards: vec![],
         reads: vec![],
         ranges: vec![],

@@ -96,6 +96,7 @@ fn a_commit_that_lost_its_lock_is_counted_apart_from_one_that_never_had_it() {
     let mut commit = Commit {
         id: crate::id::CommitId::mint(world.now),
         transaction: id,
+        began: Time::default(),
         guards: vec![],
         reads: vec![],
         ranges: vec![],

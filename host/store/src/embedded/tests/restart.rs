@@ -284,8 +284,8 @@ fn ended_ids_keep_to_their_room_and_their_time() {
 fn the_key_of_a_space_lasts() {
     let place = Place::new();
     let key = place.open().key().clone();
-    assert!(place.open().key() == &key);
-    assert!(Place::new().open().key() != &key, "another has another");
+    assert!(place.open().key() == key);
+    assert!(Place::new().open().key() != key, "another has another");
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! What the functions of the library answer, and what they send to nodes.
 
-use super::to_mode;
+use super::{Held, to_mode};
 use crate::core::{Acquired, AttachedSession};
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::{InvalidName, LockName};
 use crate::store::{
     AcquireError, Attachment, Cancelled, CommitError, Committed, Cycle, EventKind, Field,
     ForceError, Grant, Granted, Holder, Invalid, Link, Lock, LockEvent, LockHolder, LockWaiter,
-    LostGrant, Party, Principal, ReleaseError, Released, RenewError, Resolved, SessionError, Taken,
-    Token,
+    LostGrant, Party, Principal, ReleaseError, Released, RenewError, Resolved, Revision,
+    SessionError, Taken, Token,
 };
 use crate::time::Time;
 use bytes::Bytes;
@@ -25,8 +25,8 @@ type Result<T> = std::result::Result<T, Malformed>;
 /// What every function answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
-    /// The time of the store.
-    pub(crate) now: Time,
+    /// How far the space has come.
+    pub(crate) reached: Reached,
     /// Grants that are held, requests that wait, sessions that are open.
     pub(crate) held: u64,
     pub(crate) waiting: u64,
@@ -35,6 +35,15 @@ pub(crate) struct Reply {
     pub(crate) tally: Vec<(u64, u64)>,
     word: String,
     fields: Fields,
+}
+
+/// The time of the store, and the last numbers it has given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) now: Time,
+    pub(crate) token: Token,
+    pub(crate) revision: Revision,
+    pub(crate) commit: u64,
 }
 
 /// What a node is told.
@@ -52,6 +61,8 @@ pub(crate) enum News {
     Granted(GrantId, Granted),
     /// A wait ended otherwise.
     Refused(GrantId, AcquireError),
+    /// A grant has ended, by force or by another node.
+    Ended(GrantId),
     /// A grant of a session was taken away.
     Lost(SessionId, LostGrant),
     /// The session has ended, or is attached elsewhere.
@@ -94,7 +105,12 @@ struct Fields(std::vec::IntoIter<Value>);
 impl Reply {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
         let mut fields = Fields::of(parse(bytes)?)?;
-        let now = fields.time()?;
+        let reached = Reached {
+            now: fields.time()?,
+            token: fields.number()?,
+            revision: fields.number()?,
+            commit: fields.number()?,
+        };
         let (held, waiting, sessions) = (fields.number()?, fields.number()?, fields.number()?);
         let mut flat = fields.list()?;
         let mut tally = Vec::new();
@@ -103,7 +119,7 @@ impl Reply {
         }
         let mut fields = fields.list()?;
         Ok(Self {
-            now,
+            reached,
             held,
             waiting,
             sessions,
@@ -111,6 +127,14 @@ impl Reply {
             word: fields.text()?,
             fields,
         })
+    }
+
+    /// For how long nothing will be done for lack of what the space was, if that
+    /// is why nothing was.
+    pub(crate) fn recovering(&self) -> Option<Duration> {
+        let left = self.fields.0.as_slice().first();
+        let left = left.filter(|_| self.word == "recovering")?;
+        left.as_u64().map(Duration::from_micros)
     }
 
     /// Whether nothing was done because the node's lease had run out.
@@ -159,17 +183,31 @@ impl Reply {
         })
     }
 
-    pub(crate) fn renewed(mut self) -> Result<std::result::Result<Grant, RenewError>> {
+    /// To `renew`: the grant; and as it is held.
+    pub(crate) fn renewed(mut self) -> Result<std::result::Result<(Grant, Held), RenewError>> {
         let it = &mut self.fields;
         Ok(match self.word.as_str() {
-            "renewed" => Ok(Grant {
-                names: it.names()?,
-                mode: it.mode()?,
-                token: it.number()?,
-                since: it.time()?,
-                remaining: it.remaining()?,
-                party: it.party()?,
-            }),
+            "renewed" => {
+                let grant = Grant {
+                    names: it.names()?,
+                    mode: it.mode()?,
+                    token: it.number()?,
+                    since: it.time()?,
+                    remaining: it.remaining()?,
+                    party: it.party()?,
+                };
+                let held = Held {
+                    names: grant.names.clone(),
+                    mode: grant.mode,
+                    token: grant.token,
+                    since: grant.since,
+                    lease: it.remaining()?,
+                    party: grant.party.clone(),
+                    holder: it.life()?,
+                    repeatable: it.truth()?,
+                };
+                Ok((grant, held))
+            }
             "lost" => Err(RenewError::Lost),
             "not-holder" => Err(RenewError::NotHolder),
             _ => return Err(self.unknown()),
@@ -201,18 +239,19 @@ impl Reply {
         taken.map(Ok)
     }
 
-    /// To `open_session`, `beat` and `close_session`.
+    /// To `open_session`, `beat`, `close_session` and `recover_session`.
     pub(crate) fn session(mut self) -> Result<std::result::Result<(), SessionError>> {
         Ok(match self.word.as_str() {
-            "opened" | "beaten" | "closed" => Ok(()),
+            "opened" | "beaten" | "closed" | "attached" => Ok(()),
             _ => Err(self.session_error()?),
         })
     }
 
-    /// To `attach`: the session, and the tokens of the grants it holds.
+    /// To `attach`: the session, and the grants it holds.
     pub(crate) fn attached(
         mut self,
-    ) -> Result<std::result::Result<(AttachedSession, Vec<Token>), SessionError>> {
+        id: SessionId,
+    ) -> Result<std::result::Result<(AttachedSession, Vec<(GrantId, Held)>), SessionError>> {
         if self.word != "attached" {
             return Ok(Err(self.session_error()?));
         }
@@ -220,11 +259,20 @@ impl Reply {
         let attachment = Attachment(it.number()?);
         let (ttl, grace) = (it.duration()?, it.duration()?);
         let party = it.party()?;
-        let mut tokens = it.list()?;
-        let mut held = Vec::new();
-        while !tokens.is_empty() {
-            held.push(tokens.number()?);
-        }
+        let held = it.list()?.each(|it| {
+            let id_of_grant = it.grant()?;
+            let held = Held {
+                names: it.names()?,
+                mode: it.mode()?,
+                token: it.number()?,
+                since: it.time()?,
+                lease: None,
+                party: it.party()?,
+                holder: Holder::Session(id),
+                repeatable: it.truth()?,
+            };
+            Ok((id_of_grant, held))
+        })?;
         let attached = AttachedSession {
             attachment,
             party,
@@ -292,7 +340,7 @@ impl Reply {
         if self.word != "locks" {
             return Err(self.unknown());
         }
-        let now = self.now;
+        let now = self.reached.now;
         let mut locks = self.fields.list()?;
         let names = names.into_iter();
         names
@@ -300,7 +348,29 @@ impl Reply {
             .collect()
     }
 
-    /// To `join`.
+    /// To `recover_grants`: which of them are as the node said.
+    pub(crate) fn kept(mut self) -> Result<Vec<bool>> {
+        if self.word != "kept" {
+            return Err(self.unknown());
+        }
+        let mut fields = self.fields.list()?;
+        let mut kept = Vec::new();
+        while !fields.is_empty() {
+            kept.push(fields.truth()?);
+        }
+        Ok(kept)
+    }
+
+    /// To `leave`: whether something of the node is left, which the next calls
+    /// end.
+    pub(crate) fn left(mut self) -> Result<bool> {
+        match self.word.as_str() {
+            "left" => self.fields.truth(),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    /// To `join` and `rejoin`.
     pub(crate) fn joined(self) -> Result<()> {
         match self.word.as_str() {
             "joined" => Ok(()),
@@ -357,6 +427,7 @@ impl Message {
             "timed-out" => News::Refused(it.grant()?, AcquireError::TimedOut),
             "cancelled" => News::Refused(it.grant()?, AcquireError::Cancelled),
             "deadlock" => News::Refused(it.grant()?, AcquireError::Deadlock(it.cycle()?)),
+            "ended" => News::Ended(it.grant()?),
             "lost" => {
                 let session = it.session()?;
                 let (token, names) = (it.number()?, it.names()?);

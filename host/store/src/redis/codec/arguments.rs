@@ -1,6 +1,6 @@
 //! What the functions of the library are asked.
 
-use super::{Value, of_mode};
+use super::{Held, Value, of_mode};
 use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
 use crate::name::{Collection, LockName};
 use crate::pattern::Permission;
@@ -38,8 +38,12 @@ pub(crate) enum Function {
     List,
     Look,
     Join,
+    Leave,
     NodeBeat,
     Watch,
+    Rejoin,
+    RecoverSession,
+    RecoverGrants,
 }
 
 impl Function {
@@ -64,8 +68,12 @@ impl Function {
             Self::List => "list",
             Self::Look => "look",
             Self::Join => "join",
+            Self::Leave => "leave",
             Self::NodeBeat => "node_beat",
             Self::Watch => "watch",
+            Self::Rejoin => "rejoin",
+            Self::RecoverSession => "recover_session",
+            Self::RecoverGrants => "recover_grants",
         }
     }
 }
@@ -85,12 +93,15 @@ impl Arguments {
 
     /// A request that has been found to be allowed, its names without
     /// repetitions.
-    pub(crate) fn acquire(request: &Acquire, names: &[LockName], node: NodeId) -> Self {
-        let life = match request.holder {
-            Holder::Transaction(transaction) => life(node, transaction),
-            Holder::Session(session) => prefixed(b's', &session.to_u128().to_be_bytes()),
-            Holder::Caller => text(""),
-        };
+    /// `again` says that the node has asked it before, whether or not the server
+    /// knows.
+    pub(crate) fn acquire(
+        request: &Acquire,
+        names: &[LockName],
+        node: NodeId,
+        wait: Duration,
+        again: bool,
+    ) -> Self {
         let Party {
             principal,
             owner,
@@ -101,12 +112,13 @@ impl Arguments {
             request.repeatable.into(),
             list(names.iter().map(|it| text(it.as_str()))),
             of_mode(request.mode),
-            life,
+            life_of(request.holder, node),
             or_false(request.lease.map(micros)),
-            micros(request.wait),
+            micros(wait),
             text(principal.as_str()),
             or_false(owner.as_deref().map(text)),
             text(label),
+            again.into(),
         ];
         Self::new(Function::Acquire, values)
     }
@@ -243,6 +255,68 @@ impl Arguments {
         Self::new(Function::Join, [micros(lease)])
     }
 
+    pub(crate) fn leave() -> Self {
+        Self::new(Function::Leave, [])
+    }
+
+    /// The node is still there, and has the messages up to `acknowledged`.
+    pub(crate) fn rejoin(lease: Duration, acknowledged: u64) -> Self {
+        Self::new(Function::Rejoin, [micros(lease), acknowledged.into()])
+    }
+
+    /// The session is attached at the node, so much is known.
+    pub(crate) fn recover_session(
+        id: SessionId,
+        attachment: Attachment,
+        times: (Duration, Duration),
+        party: &Party,
+    ) -> Self {
+        let Party {
+            principal,
+            owner,
+            label,
+        } = party;
+        let values = [
+            session(id),
+            micros(times.0),
+            micros(times.1),
+            text(principal.as_str()),
+            or_false(owner.as_deref().map(text)),
+            text(label),
+            attachment.0.into(),
+        ];
+        Self::new(Function::RecoverSession, values)
+    }
+
+    /// The node says that it has these, each for so long if it has a lease.
+    pub(crate) fn recover_grants(
+        node: NodeId,
+        grants: &[(GrantId, Held, Option<Duration>)],
+    ) -> Self {
+        let each = grants.iter().map(|(id, held, remaining)| {
+            let Party {
+                principal,
+                owner,
+                label,
+            } = &held.party;
+            list([
+                grant(*id),
+                list(held.names.iter().map(|it| text(it.as_str()))),
+                of_mode(held.mode),
+                held.token.into(),
+                held.since.as_micros().into(),
+                or_false(held.lease.map(micros)),
+                or_false(remaining.map(micros)),
+                text(principal.as_str()),
+                or_false(owner.as_deref().map(text)),
+                text(label),
+                life_of(held.holder, node),
+                held.repeatable.into(),
+            ])
+        });
+        Self::new(Function::RecoverGrants, [list(each)])
+    }
+
     /// Renews the node's lease; it has the messages up to `acknowledged`, and
     /// somebody watches there until `watched`.
     pub(crate) fn node_beat(lease: Duration, acknowledged: u64, watched: Option<Time>) -> Self {
@@ -269,6 +343,15 @@ fn write(write: &Write) -> Value {
 fn commit_id(id: CommitId) -> [Value; 2] {
     let random = bytes(&id.random.to_be_bytes());
     [id.minted.as_micros().into(), random]
+}
+
+/// What a grant hangs on.
+fn life_of(holder: Holder, node: NodeId) -> Value {
+    match holder {
+        Holder::Transaction(transaction) => life(node, transaction),
+        Holder::Session(session) => prefixed(b's', &session.to_u128().to_be_bytes()),
+        Holder::Caller => text(""),
+    }
 }
 
 /// What the grants of a transaction hang on: its node and itself.

@@ -47,9 +47,10 @@ local function is_same(before, request)
   return count == #request.names
 end
 
--- The same request, asked again, is told how the first one stands.
-local function asked_before(before, request)
-  if not request.repeatable or not before.repeatable then
+-- The same request, asked again, is told how the first one stands. Only a node
+-- that asks again itself may repeat an id that it made up.
+local function asked_before(before, request, again)
+  if not again and not (request.repeatable and before.repeatable) then
     return { 'invalid', 'request-id', "the grant's id is in use" }
   elseif not is_same(before, request) then
     return { 'invalid', 'request-id', 'the request id stands for another request' }
@@ -204,7 +205,7 @@ local function wait(request)
   return { 'waiting' }
 end
 
-local function try(request)
+local function try(request, again)
   if Requests.life_kind(request) == 's' then
     local _, why = Sessions.find(string.sub(request.life, 2), request.principal)
     if why then
@@ -213,7 +214,7 @@ local function try(request)
   end
   local before = Requests.get(request.id)
   if before then
-    return asked_before(before, request)
+    return asked_before(before, request, again)
   end
   local ended = request.repeatable and Ended.get(request.id)
   if ended then
@@ -245,12 +246,13 @@ local function try(request)
 end
 
 -- Acquires every name, all or none, or queues for what is not free.
-function Acquire.acquire(id, repeatable, names, mode, life, lease, wait_for, principal, owner, label)
+function Acquire.acquire(id, repeatable, names, mode, life, lease, wait_for, principal, owner, label,
+  again)
   local answer = try({
     id = id, repeatable = repeatable, names = names, mode = mode, life = life, lease = lease,
     wait = wait_for, principal = principal, owner = owner, label = label, asked = S.now, token = 0,
     since = 0, due = false, nodes = { S.node }, provisional = false,
-  })
+  }, again)
   if answer[1] == 'held' then
     Tell.count('contended')
     Tell.count('refused')

@@ -38,8 +38,15 @@ function Deadlines.resume(request)
 end
 
 -- Lets time pass: what has run out ends, in the order in which it did, and
--- each end serves whom it unblocks before the next.
+-- each end serves whom it unblocks before the next. Nothing runs out while the
+-- space is recovered.
 function Deadlines.pass()
+  if S.recovering > 0 then
+    Recovery.pass()
+    if S.recovering > 0 then
+      return
+    end
+  end
   local left = OVERDUE_MAX
   while S.next_due <= S.now do
     local first = call('ZRANGE', key('d'), 0, 0, 'WITHSCORES')

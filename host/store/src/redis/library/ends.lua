@@ -35,6 +35,8 @@ function Woken.add_all(woken, ids)
   end
 end
 
+Ends.wake = Woken.add
+
 function Woken.take(woken)
   local first, last = woken[1], table.remove(woken)
   if #woken == 0 then
@@ -111,6 +113,7 @@ local function tell_end_of_grant(request, how)
   if request.repeatable and how ~= 'abandoned' then
     Ended.remember(request.id, WAS_GRANTED)
   end
+  Tell.holders(request, how)
   if how == 'forced' and Requests.life_kind(request) == 's' then
     local session = Sessions.get(string.sub(request.life, 2))
     if session.node then
@@ -234,8 +237,11 @@ end
 
 -- Serves, oldest first, every waiter that can be served now. Serving one may
 -- wake others, which arrived later (or belong to the same transaction and so are
--- served as well), so the order holds.
+-- served as well), so the order holds. Nobody is while the space is recovered.
 function Ends.hand_over(woken)
+  if S.recovering > 0 then
+    return Recovery.keep(woken)
+  end
   while #woken > 0 do
     local arrival, id = unpack(Woken.take(woken))
     if is_servable(id, arrival) then
@@ -322,8 +328,10 @@ function Ends.renew(id, principal, lease)
   if remaining < 0 then
     remaining = Sessions.remaining_of(request)
   end
+  Nodes.asks_too(request, S.node)
   return { 'renewed', request.locks, request.mode, request.token, request.since, remaining,
-    request.principal, request.owner, request.label }
+    request.principal, request.owner, request.label, request.lease or -1, request.life,
+    request.repeatable }
 end
 
 -- Ends a grant, or the wait for it.

@@ -13,16 +13,27 @@ local function register(name, flags, run)
         return redis.error_reply('RECOVERING the space is not as it was')
       end
       Deadlines.pass()
-      return finish_step(run(unpack(cmsgpack.unpack(args[3]), 1, 10)))
+      return finish_step(run(unpack(cmsgpack.unpack(args[3]), 1, 11)))
     end,
     flags = flags,
   })
 end
 
+-- What is not done while the space is recovered: then the answer says for how
+-- long that will be.
+local function when_recovered(run)
+  return function(...)
+    if S.recovering > 0 then
+      return { 'recovering', math.max(S.recovering - S.now, 0) }
+    end
+    return run(...)
+  end
+end
+
 -- What gives back memory, or keeps what is held, is done without any to spare.
 local TAKES, GIVES = {}, { 'allow-oom' }
 
-register('acquire', TAKES, Acquire.acquire)
+register('acquire', TAKES, when_recovered(Acquire.acquire))
 register('claim', GIVES, Ends.claim_one)
 register('cancel', GIVES, Ends.cancel)
 register('abandon', GIVES, Ends.abandon)
@@ -37,13 +48,21 @@ register('beat', GIVES, Sessions.beat)
 register('detach', GIVES, Sessions.detach_from)
 register('close_session', GIVES, Sessions.close)
 
-register('commit', TAKES, State.commit)
+register('commit', TAKES, when_recovered(State.commit))
 register('resolve', GIVES, State.resolve)
 register('list', GIVES, State.list)
 register('look', GIVES, Look.at_all)
 
 -- A node comes, with a lease.
 register('join', TAKES, Nodes.join)
+
+-- A node goes.
+register('leave', GIVES, Nodes.leave)
+
+-- A node says what it had before the server was replaced.
+register('rejoin', TAKES, Nodes.rejoin)
+register('recover_session', TAKES, Recovery.session)
+register('recover_grants', TAKES, Recovery.grants)
 
 -- A node lives on: its lease is renewed, what it has acknowledged is forgotten,
 -- and a search for deadlocks goes on. Somebody watches there until `watched`.
@@ -59,21 +78,11 @@ register('watch', GIVES, function(watched)
   return { 'watching', S.revision }
 end)
 
--- Makes a space, unless it is there: its epoch, the key of its secrets, and the
--- server it was made on. Answers those that hold.
+-- Takes a space as it is found, or makes it.
 redis.register_function({
   function_name = LIBRARY .. '_open',
   callback = function(keys, args)
-    local meta, tag = keys[1], string.sub(keys[1], 1, -2)
-    local epoch, secret, server = args[1], args[2], args[3]
-    if redis.call('EXISTS', meta) == 0 then
-      local now = wall_clock(args)
-      redis.call('HSET', tag .. 'id', 'key', secret, 'server', server)
-      redis.call('SET', meta, struct.pack(META, epoch, now, now, 0, 0, now, 0, NEVER, -1, 0, 0, 0,
-        0, -1))
-    end
-    local id = redis.call('HMGET', tag .. 'id', 'key', 'server')
-    return { string.sub(redis.call('GET', meta), 1, 16), id[1], id[2] }
+    return Recovery.open(string.sub(keys[1], 1, -2), wall_clock(args), args)
   end,
   flags = {},
 })

@@ -101,6 +101,32 @@ function Nodes.join(lease)
   return { 'joined' }
 end
 
+-- A node is still there after the server was replaced. It has had messages up to
+-- `received`: the next ones go on from there.
+function Nodes.rejoin(lease, received)
+  local record = Nodes.get(S.node) or { due = 0, number = 0 }
+  Deadlines.remove(deadline(S.node))
+  record.due = math.max(record.due, S.now + lease)
+  record.number = math.max(record.number, received)
+  set(S.node, record)
+  Deadlines.add(record.due, deadline(S.node))
+  return { 'joined' }
+end
+
+-- A node ends of its own accord: its lease is over, and what hangs on it ends
+-- with the next calls.
+function Nodes.leave()
+  local record = Nodes.get(S.node)
+  if record then
+    Deadlines.remove(deadline(S.node))
+    record.due = S.now
+    set(S.node, record)
+    Deadlines.add(record.due, deadline(S.node))
+    Deadlines.pass()
+  end
+  return { 'left', Nodes.get(S.node) ~= nil }
+end
+
 -- What a node still has, if anything: its transactions' requests, then the waits
 -- of others there, then its sessions. So many at most.
 local CHUNK = 64

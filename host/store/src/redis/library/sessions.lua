@@ -73,14 +73,19 @@ function Sessions.open(id, ttl, grace, principal, owner, label)
     Tell.count('over_quota')
     return { 'quota', 'a principal has at most ' .. most .. ' sessions' }
   end
+  keep(Sessions.add(id, ttl, grace, principal, owner, label), grace)
+  return { 'opened' }
+end
+
+-- One session more. Whoever calls says how long it lasts.
+function Sessions.add(id, ttl, grace, principal, owner, label)
   call('HINCRBY', key('ps'), principal, 1)
   S.open = S.open + 1
   S.arrival = S.arrival + 1
   local session = { id = id, serial = S.arrival, ttl = ttl, grace = grace, principal = principal,
     owner = owner, label = label, due = 0, attachment = 0, node = false }
   S.sessions[id] = session
-  keep(session, grace)
-  return { 'opened' }
+  return session
 end
 
 -- Whoever it was attached to is told, and it is attached to nobody.
@@ -99,19 +104,28 @@ function Sessions.attach(id, principal)
     return { why }
   end
   unattach(session)
-  session.attachment = session.attachment + 1
-  session.node = S.node
-  call('SADD', key('a:') .. S.node, id)
-  keep(session, session.ttl)
-  local tokens = {}
+  Sessions.put(session, session.attachment + 1, S.node)
+  local held = {}
   for _, member in ipairs(Groups.members(Groups.of_life('s' .. id))) do
     local request = Requests.get(member)
     if Requests.is_held(request) then
-      tokens[#tokens + 1] = request.token
+      held[#held + 1] = { request.id, request.locks, request.mode, request.token, request.since,
+        request.principal, request.owner, request.label, request.repeatable }
     end
   end
   return { 'attached', session.attachment, session.ttl, session.grace, session.principal,
-    session.owner, session.label, tokens }
+    session.owner, session.label, held }
+end
+
+-- It is attached at a node, so much is known, and lives for its time to live.
+function Sessions.put(session, attachment, node)
+  if session.node and session.node ~= node then
+    call('SREM', key('a:') .. session.node, session.id)
+  end
+  session.attachment = attachment
+  session.node = node
+  call('SADD', key('a:') .. node, session.id)
+  keep(session, session.ttl)
 end
 
 function Sessions.beat(id, attachment)

@@ -29,13 +29,15 @@
 --   v: k: vn: c  values, keys, versions and changes (state.lua)
 --   o oo         outcomes of commits (records.lua)
 --   ev           events for who watches (tell.lua)
+--   id ef y      what recovery needs (recovery.lua)
 
 -- The epoch, then numbers: wall clock and store time when it was read last,
 -- the last token, arrival, revision and commit, a time before which nothing
 -- runs out, until when somebody watches, how many grants are held, wait, and
--- sessions are open, when a search for deadlocks goes on (0: there is none),
--- and up to when commits were forgotten for lack of room (-1: none).
-local META = '<c16ddddddddddddd'
+-- sessions are open, when a search for deadlocks goes on (0: there is none), up
+-- to when commits were forgotten for lack of room (-1: none), and until when the
+-- space is recovered (0: it is not).
+local META = '<c16dddddddddddddd'
 
 -- A time that never comes.
 local NEVER = 9007199254740991
@@ -47,7 +49,7 @@ local S -- the step that is under way
 
 local Requests, Locks, Queues, Groups, Deadlines = {}, {}, {}, {}, {}
 local Ended, Accounts, Sessions, Nodes, Tell = {}, {}, {}, {}, {}
-local Acquire, Ends, Deadlock, State, Look = {}, {}, {}, {}, {}
+local Acquire, Ends, Deadlock, State, Look, Recovery = {}, {}, {}, {}, {}, {}
 
 local function call(...)
   return redis.call(...)
@@ -95,7 +97,8 @@ local function begin(keys, args)
   }
   local wall, now
   S.epoch, wall, now, S.token, S.arrival, S.revision, S.commit, S.next_due,
-    S.watched, S.held, S.waiting, S.open, S.search_due, S.swept = struct.unpack(META, text)
+    S.watched, S.held, S.waiting, S.open, S.search_due, S.swept,
+    S.recovering = struct.unpack(META, text)
   if S.epoch ~= args[1] then
     return false
   end
@@ -111,6 +114,8 @@ local function finish_step(answer)
   Locks.flush()
   Sessions.flush()
   call('SET', S.tag .. 'm', struct.pack(META, S.epoch, S.wall, S.now, S.token, S.arrival,
-    S.revision, S.commit, S.next_due, S.watched, S.held, S.waiting, S.open, S.search_due, S.swept))
-  return cmsgpack.pack({ S.now, S.held, S.waiting, S.open, S.tally, answer })
+    S.revision, S.commit, S.next_due, S.watched, S.held, S.waiting, S.open, S.search_due, S.swept,
+    S.recovering))
+  return cmsgpack.pack({ S.now, S.token, S.revision, S.commit, S.held, S.waiting, S.open, S.tally,
+    answer })
 end

@@ -31,6 +31,18 @@ function Tell.waiters(request, ...)
   end
 end
 
+-- Tells the nodes that know of a grant that it has ended otherwise than they do
+-- themselves: by another node, or by force.
+function Tell.holders(request, how)
+  if how == 'forced' or how == 'given-back' then
+    for _, node in ipairs(request.nodes) do
+      if node ~= S.node or how == 'forced' then
+        Tell.node(node, { 'ended', request.id })
+      end
+    end
+  end
+end
+
 -- What watchers are told of. Everything has its number, whether or not anybody
 -- watches.
 local EVENTS_KEPT = 16384

@@ -216,7 +216,7 @@ impl Store for Lossy {
         self.world.store.summary()
     }
 
-    fn key(&self) -> &SpaceKey {
+    fn key(&self) -> SpaceKey {
         self.world.store.key()
     }
 

@@ -1,0 +1,184 @@
+//! What this node has, as far as it has heard: what it says when the server was
+//! replaced by one that may know less.
+//!
+//! A grant is entered when whoever asked for it is about to hear of it, and when
+//! it is renewed here; it leaves when it is given back, with what it hangs on,
+//! or when the store says that it has ended otherwise. One that runs out is not
+//! said any more, and is swept out in time.
+
+use super::codec::Held;
+use crate::core::hash::IdMap;
+use crate::id::{GrantId, SessionId, TransactionId};
+use crate::store::{Acquire, Granted, Holder};
+use crate::time::Time;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How many there are at least before those that ran out are swept.
+const SWEPT_FROM: usize = 1_024;
+
+/// A grant that is said to be held, and for how long if it has a lease.
+pub(super) type Said = (GrantId, Held, Option<Duration>);
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Holdings(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    held: IdMap<GrantId, Holding>,
+    of_transactions: IdMap<TransactionId, HashSet<GrantId>>,
+    of_sessions: IdMap<SessionId, HashSet<GrantId>>,
+    /// How many there have to be before they are swept again.
+    sweep_at: usize,
+}
+
+struct Holding {
+    held: Held,
+    /// When its lease is over, by this side's clock.
+    until: Option<Time>,
+}
+
+impl Holdings {
+    /// A request was granted.
+    pub(super) fn granted(&self, request: &Acquire, granted: &Granted, now: Time) {
+        let Some(first) = granted.acquired.first() else {
+            return;
+        };
+        let Some((_, token)) = granted.tokens.iter().find(|it| it.0 == *first) else {
+            return;
+        };
+        let held = Held {
+            names: granted.acquired.clone(),
+            mode: request.mode,
+            token: *token,
+            since: granted.since,
+            lease: request.lease,
+            party: request.party.clone(),
+            holder: request.holder,
+            repeatable: request.repeatable,
+        };
+        self.has(request.id, held, granted.remaining, now);
+    }
+
+    /// A grant is held here, for so long if it has a lease.
+    pub(super) fn has(&self, id: GrantId, held: Held, remaining: Option<Duration>, now: Time) {
+        let mut table = self.table();
+        // What hangs on something lasts as long as that.
+        let until = match held.holder {
+            Holder::Session(_) => None,
+            Holder::Transaction(_) | Holder::Caller => remaining.map(|it| now + it),
+        };
+        table.enter(id, Holding { held, until });
+        table.sweep(now);
+    }
+
+    /// A grant has ended.
+    pub(super) fn ended(&self, id: GrantId) {
+        self.table().forget(id);
+    }
+
+    /// A transaction has ended, and with it all its grants.
+    pub(super) fn transaction_ended(&self, transaction: TransactionId) {
+        let mut table = self.table();
+        let held = table.of_transactions.remove(&transaction);
+        for id in held.into_iter().flatten() {
+            table.held.remove(&id);
+        }
+    }
+
+    /// A session is not attached here any more.
+    pub(super) fn session_left(&self, session: SessionId) {
+        let mut table = self.table();
+        let held = table.of_sessions.remove(&session);
+        for id in held.into_iter().flatten() {
+            table.held.remove(&id);
+        }
+    }
+
+    /// The node's lease is over: only what hangs on nothing is left.
+    pub(super) fn node_is_over(&self) {
+        let mut table = self.table();
+        table.of_transactions.clear();
+        table.of_sessions.clear();
+        table.held.retain(|_, it| it.held.holder == Holder::Caller);
+    }
+
+    pub(super) fn contains(&self, id: GrantId) -> bool {
+        self.table().held.contains_key(&id)
+    }
+
+    /// All that is held by now: transactions' and sessions' only if they still
+    /// count.
+    pub(super) fn all(&self, now: Time, lives: bool) -> Vec<Said> {
+        let table = self.table();
+        let counts = |it: &&Holding| {
+            let is_over = it.until.is_some_and(|it| it <= now);
+            !is_over && (lives || it.held.holder == Holder::Caller)
+        };
+        let held = table.held.iter().filter(|(_, it)| counts(it));
+        let say = |(id, it): (&GrantId, &Holding)| {
+            let remaining = it.until.map(|until| until.since(now));
+            (*id, it.held.clone(), remaining)
+        };
+        held.map(say).collect()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+impl Table {
+    fn enter(&mut self, id: GrantId, holding: Holding) {
+        match holding.held.holder {
+            Holder::Transaction(transaction) => {
+                let others = self.of_transactions.entry(transaction).or_default();
+                others.insert(id);
+            }
+            Holder::Session(session) => {
+                self.of_sessions.entry(session).or_default().insert(id);
+            }
+            Holder::Caller => {}
+        }
+        self.held.insert(id, holding);
+    }
+
+    fn forget(&mut self, id: GrantId) {
+        let Some(holding) = self.held.remove(&id) else {
+            return;
+        };
+        match holding.held.holder {
+            Holder::Transaction(transaction) => {
+                strike(&mut self.of_transactions, transaction, id);
+            }
+            Holder::Session(session) => strike(&mut self.of_sessions, session, id),
+            Holder::Caller => {}
+        }
+    }
+
+    /// Forgets what has run out, whenever there is twice as much as was left the
+    /// last time: so it costs each that is entered the same.
+    fn sweep(&mut self, now: Time) {
+        if self.held.len() < self.sweep_at.max(SWEPT_FROM) {
+            return;
+        }
+        let over = self.held.iter();
+        let over = over.filter(|(_, it)| it.until.is_some_and(|it| it <= now));
+        let over: Vec<GrantId> = over.map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.forget(id));
+        self.sweep_at = 2 * self.held.len();
+    }
+}
+
+fn strike<K: Eq + std::hash::Hash>(groups: &mut IdMap<K, HashSet<GrantId>>, group: K, id: GrantId) {
+    if let Some(members) = groups.get_mut(&group) {
+        members.remove(&id);
+        if members.is_empty() {
+            groups.remove(&group);
+        }
+    }
+}
