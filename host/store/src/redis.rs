@@ -148,6 +148,23 @@ pub enum OpenError {
     Thread(#[from] io::Error),
 }
 
+/// What those need who ask the server for callers.
+#[derive(Clone)]
+struct Means {
+    link: Link,
+    node: Arc<Node>,
+    errands: Arc<Errands>,
+    holdings: Arc<Holdings>,
+}
+
+/// The connections to a space, and what is heard on them.
+struct Lines {
+    calls: Link,
+    beats: Link,
+    space: Arc<Space>,
+    heard: Arc<Heard>,
+}
+
 /// What a space is opened with.
 struct Opening {
     url: Url,
@@ -257,24 +274,72 @@ impl Redis {
 
 impl Opening {
     async fn open(self) -> Result<Redis, OpenError> {
-        let Self { url, options, .. } = &self;
-        let is_by_hand = self.by_hand.is_some();
-        let client = Client::open(url.server.clone()).map_err(OpenError::Server)?;
         let (calling, beating) = (
             Thread::start("lockport-redis")?,
             Thread::start("lockport-beats")?,
         );
-        let space = Space::new(
-            &url.space,
-            self.library,
-            &options.limits,
-            options.reclaim,
-            self.by_hand.clone(),
-        );
+        let late = Arc::new(OnceLock::<Weak<Ears>>::new());
+        let lines = self.connect(&calling, &beating, &late).await?;
+        lines.space.opened().ok_or(OpenError::Malformed)?;
+        let node = Arc::new(Node::new(self.clock.clone(), self.options.lease));
+        let means = Means {
+            errands: Errands::new(lines.calls.clone(), node.clone()),
+            link: lines.calls,
+            node,
+            holdings: Arc::default(),
+        };
+        let ears = Arc::new(Ears {
+            space: lines.space,
+            node: means.node.clone(),
+            inbox: Inbox::new(means.node.id()),
+            heard: lines.heard.clone(),
+            holdings: means.holdings.clone(),
+            asking: Asking::new(means.clone()),
+            sessions: Sessions::new(means.clone()),
+            events: Arc::new(Events::new(Ring::new(self.options.limits))),
+        });
+        drop(late.set(Arc::downgrade(&ears)));
+        let beats = Beats::new(lines.beats.clone(), ears.clone());
+        let first = beats.clone();
+        drop(lines.beats.spawn(async move { first.beat().await }).await);
+        if self.by_hand.is_none() {
+            drop(lines.beats.spawn(beats.clone().run()));
+        }
+        Ok(Redis {
+            events: ears.events.clone(),
+            locks: Locks {
+                means,
+                beats: lines.beats,
+                heard: lines.heard,
+                ears,
+                lists: Lists::new(),
+            },
+            beats,
+            _beating: beating,
+            is_dead: false,
+            calling,
+            url: self.url,
+        })
+    }
+
+    /// Connects both threads. What is published, and asked when the server was
+    /// replaced, goes to whoever is there by then.
+    async fn connect(
+        &self,
+        calling: &Thread,
+        beating: &Thread,
+        late: &Arc<OnceLock<Weak<Ears>>>,
+    ) -> Result<Lines, OpenError> {
+        let Options {
+            lease,
+            patience,
+            reclaim,
+            limits,
+        } = self.options;
+        let client = Client::open(self.url.server.clone()).map_err(OpenError::Server)?;
+        let by_hand = self.by_hand.clone();
+        let space = Space::new(&self.url.space, self.library, &limits, reclaim, by_hand);
         let (space, heard) = (Arc::new(space), Arc::new(Heard::new(self.clock.clone())));
-        let ears = Arc::new(OnceLock::<Weak<Ears>>::new());
-        let pushed = pushed_to(ears.clone());
-        let recover = recover_by(ears.clone());
         let connect = |thread: &Thread, patience, pushed, recover| {
             let wiring = Wiring {
                 space: space.clone(),
@@ -286,69 +351,22 @@ impl Opening {
             let (client, runtime) = (client.clone(), thread.handle().clone());
             async move { Link::open(&runtime, client, wiring).await }
         };
-        let patience = options.patience.min(options.lease / ANSWERS_PER_LEASE);
+        let (pushed, recover) = (pushed_to(late.clone()), Some(recover_by(late.clone())));
         // Handed-in times have to arrive in order: on one connection.
-        let (link, beats_link) = if is_by_hand {
-            let link = connect(&calling, options.patience, pushed, Some(recover)).await?;
+        let (calls, beats) = if self.by_hand.is_some() {
+            let link = connect(calling, patience, pushed, recover).await?;
             (link.clone(), link)
         } else {
             let ignored: Pushed = Arc::new(|_| {});
-            let link = connect(&calling, options.patience, ignored, Some(recover)).await?;
-            (link, connect(&beating, patience, pushed, None).await?)
+            let link = connect(calling, patience, ignored, recover).await?;
+            let short = patience.min(lease / ANSWERS_PER_LEASE);
+            (link, connect(beating, short, pushed, None).await?)
         };
-        let node = Arc::new(Node::new(self.clock.clone(), options.lease));
-        let errands = Errands::new(link.clone(), node.clone());
-        let holdings = Arc::new(Holdings::default());
-        let parts = || {
-            (
-                link.clone(),
-                node.clone(),
-                errands.clone(),
-                holdings.clone(),
-            )
-        };
-        let asking = {
-            let (link, node, errands, holdings) = parts();
-            Asking::new(link, node, errands, holdings)
-        };
-        let sessions = {
-            let (link, node, errands, holdings) = parts();
-            Sessions::new(link, node, errands, holdings)
-        };
-        let heard_by = Arc::new(Ears {
-            space,
-            node: node.clone(),
-            inbox: Inbox::new(node.id()),
-            heard: heard.clone(),
-            holdings: holdings.clone(),
-            asking,
-            sessions,
-            events: Arc::new(Events::new(Ring::new(options.limits))),
-        });
-        drop(ears.set(Arc::downgrade(&heard_by)));
-        let beats = Beats::new(beats_link.clone(), heard_by.clone());
-        let first = beats.clone();
-        drop(beats_link.spawn(async move { first.beat().await }).await);
-        if !is_by_hand {
-            drop(beats_link.spawn(beats.clone().run()));
-        }
-        Ok(Redis {
-            events: heard_by.events.clone(),
-            locks: Locks {
-                link,
-                beats: beats_link,
-                node,
-                heard,
-                errands,
-                holdings,
-                ears: heard_by,
-                lists: Lists::new(),
-            },
+        Ok(Lines {
+            calls,
             beats,
-            _beating: beating,
-            is_dead: false,
-            calling,
-            url: self.url,
+            space,
+            heard,
         })
     }
 }
@@ -359,7 +377,7 @@ impl Store for Redis {
     }
 
     fn key(&self) -> SpaceKey {
-        let opened = self.locks.link.space().opened();
+        let opened = self.locks.means.link.space().opened();
         // It is open.
         opened.map_or_else(SpaceKey::mint, |it| it.key)
     }
@@ -371,28 +389,21 @@ impl Store for Redis {
         collection: Collection,
         key: Key,
     ) -> Answer<'_, Result<Option<Versioned>, StoreError>> {
-        Box::pin(async move { state::get(&self.locks.link, &collection, &key).await })
+        Box::pin(async move { state::get(&self.locks.means.link, &collection, &key).await })
     }
 
     fn list(&self, collection: Collection, query: Query) -> Answer<'_, Result<Page, StoreError>> {
-        let Locks { link, node, .. } = &self.locks;
+        let Means { link, node, .. } = &self.locks.means;
         Box::pin(async move { state::list(link, node, &collection, &query).await })
     }
 
     fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>> {
-        let Locks {
-            link,
-            node,
-            ears,
-            holdings,
-            ..
-        } = &self.locks;
-        let transactions = &ears.asking.transactions;
-        Box::pin(async move { state::commit(link, node, transactions, holdings, &commit).await })
+        let transactions = &self.locks.ears.asking.transactions;
+        Box::pin(async move { state::commit(&self.locks.means, transactions, &commit).await })
     }
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
-        let Locks { link, node, .. } = &self.locks;
+        let Means { link, node, .. } = &self.locks.means;
         Box::pin(async move { state::resolve(link, node, id).await })
     }
 }

@@ -22,6 +22,7 @@
 //! lock waits for that, too. Afterwards those who waited before are asked for
 //! again, under the same ids: the server may have forgotten them.
 
+use super::Means;
 use super::codec::{Arguments, Claimed};
 use super::errands::Errands;
 use super::holdings::Holdings;
@@ -99,12 +100,13 @@ struct Asker<'a> {
 }
 
 impl Asking {
-    pub(super) fn new(
-        link: Link,
-        node: Arc<Node>,
-        errands: Arc<Errands>,
-        holdings: Arc<Holdings>,
-    ) -> Arc<Self> {
+    pub(super) fn new(means: Means) -> Arc<Self> {
+        let Means {
+            link,
+            node,
+            errands,
+            holdings,
+        } = means;
         Arc::new(Self {
             link,
             node,

@@ -244,7 +244,11 @@ impl Beats {
     }
 
     /// Whom it was before is told nothing any more.
-    async fn stop_listening(&self, connected: &Connected, before: Attending) -> Result<(), CallError> {
+    async fn stop_listening(
+        &self,
+        connected: &Connected,
+        before: Attending,
+    ) -> Result<(), CallError> {
         let Some(node) = before
             .node
             .filter(|_| before.connection == connected.number)

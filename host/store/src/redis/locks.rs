@@ -1,13 +1,11 @@
 //! What is asked of locks and sessions: each one call of the library.
 
+use super::Means;
 use super::beats::Ears;
 use super::codec::{Arguments, Malformed, Reply};
-use super::errands::Errands;
 use super::heard::Heard;
-use super::holdings::Holdings;
 use super::link::{CallError, Link};
 use super::listing::{self, Lists};
-use super::node::Node;
 use crate::core;
 use crate::id::{GrantId, SessionId, TransactionId};
 use crate::name::LockName;
@@ -25,13 +23,10 @@ use std::time::Duration;
 
 /// The locks and the sessions of a space, as a node has to do with them.
 pub(super) struct Locks {
-    pub(super) link: Link,
+    pub(super) means: Means,
     /// On which events are published.
     pub(super) beats: Link,
-    pub(super) node: Arc<Node>,
     pub(super) heard: Arc<Heard>,
-    pub(super) errands: Arc<Errands>,
-    pub(super) holdings: Arc<Holdings>,
     pub(super) ears: Arc<Ears>,
     pub(super) lists: Lists,
 }
@@ -59,7 +54,7 @@ impl Locks {
     ) -> Result<Cancelled, ReleaseError> {
         let cancelled = self.call(Arguments::cancel(grant, &principal), Reply::cancelled);
         let cancelled = cancelled.await??;
-        self.holdings.ended(grant);
+        self.means.holdings.ended(grant);
         Ok(cancelled)
     }
 
@@ -75,13 +70,13 @@ impl Locks {
             Ok(renewed) => renewed,
             Err(error) => {
                 if error == RenewError::Lost {
-                    self.holdings.ended(grant);
+                    self.means.holdings.ended(grant);
                 }
                 return Err(error);
             }
         };
-        let now = self.node.clock().now();
-        self.holdings.has(grant, held, renewed.remaining, now);
+        let now = self.means.node.clock().now();
+        self.means.holdings.has(grant, held, renewed.remaining, now);
         Ok(renewed)
     }
 
@@ -92,7 +87,7 @@ impl Locks {
     ) -> Result<Released, ReleaseError> {
         let released = self.call(Arguments::release(grant, &principal), Reply::released);
         let released = released.await??;
-        self.holdings.ended(grant);
+        self.means.holdings.ended(grant);
         Ok(released)
     }
 
@@ -110,17 +105,19 @@ impl Locks {
     }
 
     pub(super) async fn lock(&self, name: LockName) -> Result<Lock, StoreError> {
-        listing::look(&self.link, &self.node, name).await
+        listing::look(&self.means.link, &self.means.node, name).await
     }
 
     pub(super) async fn locks(&self, query: LockQuery) -> Result<LockPage, StoreError> {
-        self.lists.page(&self.link, &self.node, query).await
+        self.lists
+            .page(&self.means.link, &self.means.node, query)
+            .await
     }
 
     pub(super) async fn watch(&self, query: WatchQuery) -> Result<Watch, WatchError> {
         let events = &self.ears.events;
         events
-            .watch(&self.beats, &self.node, self.now(), query)
+            .watch(&self.beats, &self.means.node, self.now(), query)
             .await
     }
 
@@ -157,10 +154,12 @@ impl Locks {
     }
 
     pub(super) fn end(&self, transaction: TransactionId) {
-        self.holdings.transaction_ended(transaction);
+        self.means.holdings.transaction_ended(transaction);
         if self.ears.asking.transactions.ends(transaction) {
-            let node = self.node.id();
-            self.errands.run(node, Arguments::end(node, transaction));
+            let node = self.means.node.id();
+            self.means
+                .errands
+                .run(node, Arguments::end(node, transaction));
         }
     }
 
@@ -169,7 +168,11 @@ impl Locks {
         arguments: Arguments,
         read: impl FnOnce(Reply) -> Result<T, Malformed>,
     ) -> Result<T, StoreError> {
-        let reply = self.link.call(self.node.id(), arguments).await?;
+        let reply = self
+            .means
+            .link
+            .call(self.means.node.id(), arguments)
+            .await?;
         Ok(read(reply).map_err(CallError::from)?)
     }
 }

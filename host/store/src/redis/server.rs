@@ -1,8 +1,9 @@
 //! A `redis-server` of a test's own: a real process, on a socket in a directory
 //! that nobody else has.
 
+use crate::clock::Clock;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long it may take to come up.
@@ -55,15 +56,15 @@ impl Server {
         drop(self.child.wait());
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a process is waited for, however the time of the test goes"
-    )]
     fn wait_until_it_answers(&self) {
         let client = redis::Client::open(self.url()).unwrap();
-        let start = Instant::now();
+        let clock = Clock::machine();
+        let start = clock.now();
         while client.get_connection().is_err() {
-            assert!(start.elapsed() < PATIENCE, "redis-server does not answer");
+            assert!(
+                clock.now().since(start) < PATIENCE,
+                "redis-server does not answer"
+            );
             std::thread::yield_now();
         }
     }

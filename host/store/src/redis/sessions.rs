@@ -13,6 +13,7 @@
 //! tell the store of all that were heard. A session that the store could not be
 //! told of is over here before it is there.
 
+use super::Means;
 use super::codec::Arguments;
 use super::errands::Errands;
 use super::holdings::Holdings;
@@ -83,12 +84,13 @@ struct Fresh {
 }
 
 impl Sessions {
-    pub(super) fn new(
-        link: Link,
-        node: Arc<Node>,
-        errands: Arc<Errands>,
-        holdings: Arc<Holdings>,
-    ) -> Arc<Self> {
+    pub(super) fn new(means: Means) -> Arc<Self> {
+        let Means {
+            link,
+            node,
+            errands,
+            holdings,
+        } = means;
         let table = Table {
             holdings,
             sessions: IdMap::default(),

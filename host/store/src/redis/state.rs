@@ -1,7 +1,7 @@
 //! Values, listings and commits.
 
+use super::Means;
 use super::codec::Arguments;
-use super::holdings::Holdings;
 use super::link::{CallError, Link};
 use super::node::Node;
 use super::transactions::Transactions;
@@ -70,12 +70,16 @@ pub(super) async fn list(
 }
 
 pub(super) async fn commit(
-    link: &Link,
-    node: &Node,
+    means: &Means,
     transactions: &Transactions,
-    holdings: &Holdings,
     commit: &Commit,
 ) -> Result<Committed, CommitError> {
+    let Means {
+        link,
+        node,
+        holdings,
+        ..
+    } = means;
     loop {
         // What it read may never have been, as far as the server knows.
         if link
@@ -85,8 +89,8 @@ pub(super) async fn commit(
         {
             return Err(replaced());
         }
-        // A node that may be taken for dead commits nothing.
-        let node = node.alive()?;
+        // A node that may be taken for dead commits nothing: what it held is lost.
+        let node = node.alive().map_err(|error| fenced(commit, error))?;
         let before = transactions.commits(commit.transaction);
         let reply = link.call_as_is(node, Arguments::commit(commit, node)).await;
         let pause = match &reply {
@@ -103,6 +107,18 @@ pub(super) async fn commit(
         transactions.committed(commit.transaction, &before);
         holdings.transaction_ended(commit.transaction);
         return Ok(committed);
+    }
+}
+
+/// The node's lease is over, and with it whatever the transaction held.
+fn fenced(commit: &Commit, error: StoreError) -> CommitError {
+    let mut names = commit.guards.iter().flat_map(|it| &it.names);
+    match names.next() {
+        Some(name) => CommitError::Fenced {
+            name: name.clone(),
+            current: 0,
+        },
+        None => error.into(),
     }
 }
 

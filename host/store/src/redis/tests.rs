@@ -12,11 +12,11 @@ use crate::contract::{
 };
 use crate::id::TransactionId;
 use crate::pattern::Permission;
-use crate::time::Time;
 use crate::store::{
     Acquire, AcquireError, EventKind, Granted, Holder, OpenSession, SessionError, TTL_MIN,
     WatchQuery, Watched,
 };
+use crate::time::Time;
 use ::redis::{Cmd, cmd};
 use std::pin::Pin;
 
@@ -240,7 +240,8 @@ fn a_grant_whose_message_was_lost_arrives_all_the_same() {
                 tell(&server, &kill);
             } else {
                 // As if what is published had been lost on the way.
-                let Locks { beats, node, .. } = &other.locks;
+                let Locks { beats, means, .. } = &other.locks;
+                let node = &means.node;
                 let connected = beats.connected().await.unwrap();
                 let inbox = beats.space().inbox(node.id());
                 connected.unsubscribe(&inbox).await.unwrap();

@@ -78,6 +78,9 @@ pub(crate) enum Claimed {
     Lost,
 }
 
+/// A session that was attached, and the grants it holds.
+pub(crate) type AttachedHere = (AttachedSession, Vec<(GrantId, Held)>);
+
 /// What a node's beat is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beaten {
@@ -251,7 +254,7 @@ impl Reply {
     pub(crate) fn attached(
         mut self,
         id: SessionId,
-    ) -> Result<std::result::Result<(AttachedSession, Vec<(GrantId, Held)>), SessionError>> {
+    ) -> Result<std::result::Result<AttachedHere, SessionError>> {
         if self.word != "attached" {
             return Ok(Err(self.session_error()?));
         }

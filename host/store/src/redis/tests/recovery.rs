@@ -84,11 +84,18 @@ fn what_a_node_had_it_has_again() {
         assert_eq!(holders(&one, "c").await, [token(&of_own)]);
         assert_eq!(holders(&other, "b").await, [token(&of_session)]);
         assert_eq!(other.beat(id, attached.attachment), Ok(()));
-        assert!(poll_once(&mut Box::pin(attached.lost.recv())).await.is_none());
+        assert!(
+            poll_once(&mut Box::pin(attached.lost.recv()))
+                .await
+                .is_none()
+        );
         let by = caller().principal;
         let renewed = answered!(one.renew(own.id, by.clone(), None)).unwrap();
         assert_eq!(renewed.token, token(&of_own));
-        assert_eq!(answered!(one.release(own.id, by.clone())), Ok(Released::Released));
+        assert_eq!(
+            answered!(one.release(own.id, by.clone())),
+            Ok(Released::Released)
+        );
         assert!(holders(&one, "d").await.is_empty());
         // What comes after it goes on from there.
         let request = waiting(LONG, of_caller(&["c"]));
@@ -126,7 +133,10 @@ fn those_who_waited_are_granted_what_they_waited_for() {
         let queued = queue(&other, &request).await;
         forget(server);
         let by = caller().principal;
-        assert_eq!(answered!(one.release(held.id, by.clone())), Ok(Released::Released));
+        assert_eq!(
+            answered!(one.release(held.id, by.clone())),
+            Ok(Released::Released)
+        );
         assert!(token(&queued.await.unwrap()) > token(&granted));
     });
 }
@@ -250,8 +260,8 @@ fn a_session_s_grant_that_another_has_by_now_is_lost() {
         grant.acquired = vec![name("a")];
         grant.tokens = vec![(name("a"), token(&grant))];
         let request = of_caller(&["a"]);
-        let now = other.locks.node.clock().now();
-        other.locks.holdings.granted(&request, &grant, now);
+        let now = other.locks.means.node.clock().now();
+        other.locks.means.holdings.granted(&request, &grant, now);
         server.replace();
         let lost = attached.lost.recv().await.unwrap();
         assert_eq!(lost.token, token(&held));
@@ -312,7 +322,9 @@ fn a_node_that_goes_gives_back_what_hung_on_it_at_once() {
     let server = Server::start();
     block_on(async {
         let (goes, stays) = (node(&server).await, node(&server).await);
-        goes.acquire(of(TransactionId::mint(), &["a"])).await.unwrap();
+        goes.acquire(of(TransactionId::mint(), &["a"]))
+            .await
+            .unwrap();
         tokio::task::spawn_blocking(move || drop(goes))
             .await
             .unwrap();

@@ -97,16 +97,7 @@ impl Space {
             Do::Acquire(request) => match validate(request) {
                 Err(error) => Answer::Acquired(Acquired::Refused(error.into())),
                 Ok(()) => {
-                    let mut names = request.names.clone();
-                    let mut seen = std::collections::BTreeSet::new();
-                    names.retain(|it| seen.insert(it.clone()));
-                    let reply = call(Arguments::acquire(
-                        request,
-                        &names,
-                        node,
-                        request.wait,
-                        false,
-                    ));
+                    let reply = call(acquire(request, node));
                     Answer::Acquired(reply.acquired().unwrap().0)
                 }
             },
@@ -259,4 +250,11 @@ impl Space {
             assert!(lasts, "{key} is left");
         }
     }
+}
+
+fn acquire(request: &Acquire, node: NodeId) -> Arguments {
+    let mut names = request.names.clone();
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|it| seen.insert(it.clone()));
+    Arguments::acquire(request, &names, node, request.wait, false)
 }
