@@ -21,6 +21,7 @@ mod history;
 mod http;
 mod lock_api;
 mod logs;
+mod long;
 mod node;
 mod probe;
 mod proxy;
@@ -38,6 +39,7 @@ pub(crate) use lock_api::{
     acquire_waiting, address_of, brief_grant, duration, encoded, millis, runtime, shared, wait_for,
 };
 pub(crate) use logs::Logs;
+pub(crate) use long::{is_long, report};
 pub(crate) use node::{Builder, Node, Storage, secret_of};
 pub(crate) use probe::{HeldLock, steps};
 pub(crate) use proxy::{Proxy, Way};

@@ -1,7 +1,7 @@
 //! `cargo xtask serve`: from a fresh clone to a node that serves orders.
 
 use crate::guests;
-use crate::process::{self, cargo, root};
+use crate::process::{self, cargo, root, target_dir};
 use crate::steps::{Failure, Outcome, say};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -62,9 +62,7 @@ pub(crate) fn host(profile: Profile) -> Outcome<PathBuf> {
         failure
             .hint("a C compiler is needed for SQLite: on Debian, `apt-get install gcc libc6-dev`")
     })?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), |folder| root().join(folder));
-    Ok(target.join(folder).join("lockport"))
+    Ok(target_dir().join(folder).join("lockport"))
 }
 
 /// Replaces this process, so that signals reach the node itself. Returns only
