@@ -37,6 +37,18 @@ pub(crate) struct History {
     held: Mutex<Vec<Held>>,
 }
 
+/// Of the grants of a lock so far, those that a later one is likeliest to
+/// contradict: if it does not contradict these, it contradicts none.
+#[derive(Default)]
+struct Before<'a> {
+    /// The one that was asked for last.
+    asked: Option<&'a Held>,
+    /// The one that was given back last.
+    held: Option<&'a Held>,
+    /// The same, of those that shared the lock with nobody.
+    alone: Option<&'a Held>,
+}
+
 /// What is known of a lock while events are replayed.
 #[derive(Debug, Default)]
 struct Replayed {
@@ -79,18 +91,20 @@ impl History {
                 let [earlier, later] = pair else { continue };
                 assert_ne!(earlier.token, later.token, "`{name}`: {pair:#?}");
             }
-            for (at, later) in grants.iter().enumerate() {
-                for earlier in &grants[..at] {
-                    // With the greater token, it was granted later.
-                    assert!(
-                        later.told >= earlier.asked,
-                        "tokens of `{name}` fell: {earlier:#?} {later:#?}",
-                    );
-                    assert!(
-                        later.told >= earlier.given_back || (earlier.shared && later.shared),
-                        "`{name}` was held twice: {earlier:#?} {later:#?}",
-                    );
+            let mut before = Before::default();
+            for later in grants {
+                // With the greater token, it was granted later.
+                if let Some(earlier) = before.asked.filter(|it| it.asked > later.told) {
+                    panic!("tokens of `{name}` fell: {earlier:#?} {later:#?}");
                 }
+                let others = match later.shared {
+                    true => before.alone,
+                    false => before.held,
+                };
+                if let Some(earlier) = others.filter(|it| it.given_back > later.told) {
+                    panic!("`{name}` was held twice: {earlier:#?} {later:#?}");
+                }
+                before.add(later);
             }
         }
     }
@@ -131,6 +145,20 @@ pub(crate) fn check_events(events: &[Event]) {
                 let before = &events[at.saturating_sub(20)..=at];
                 panic!("`{name}`: {fault}: {lock:#?}\nthe events up to it: {before:#?}");
             }
+        }
+    }
+}
+
+impl<'a> Before<'a> {
+    fn add(&mut self, grant: &'a Held) {
+        let last = |one: Option<&'a Held>, of: fn(&Held) -> Instant| {
+            let grants = one.into_iter().chain([grant]);
+            grants.max_by_key(|it| of(it))
+        };
+        self.asked = last(self.asked, |it| it.asked);
+        self.held = last(self.held, |it| it.given_back);
+        if !grant.shared {
+            self.alone = last(self.alone, |it| it.given_back);
         }
     }
 }
@@ -275,17 +303,31 @@ mod tests {
             told: moments[told],
             given_back: moments[given_back],
         };
-        let found = |of: [Held; 2]| {
+        let read = |token, asked, told, given_back| Held {
+            shared: true,
+            ..held(token, asked, told, given_back)
+        };
+        let found = |of: &[Held]| {
             let history = History::default();
-            of.into_iter().for_each(|held| history.add(held));
+            of.iter().for_each(|held| history.add(held.clone()));
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| history.check())).is_err()
         };
-        assert!(!found([held(1, 0, 1, 2), held(2, 0, 3, 4)]));
-        assert!(found([held(1, 0, 1, 3), held(2, 0, 2, 4)]), "S1");
-        assert!(found([held(2, 0, 1, 2), held(1, 3, 4, 5)]), "S2");
+        assert!(!found(&[held(1, 0, 1, 2), held(2, 0, 3, 4)]));
+        assert!(found(&[held(1, 0, 1, 3), held(2, 0, 2, 4)]), "S1");
+        assert!(found(&[held(2, 0, 1, 2), held(1, 3, 4, 5)]), "S2");
         assert!(
-            found([held(1, 0, 1, 2), held(1, 3, 4, 5)]),
+            found(&[held(1, 0, 1, 2), held(1, 3, 4, 5)]),
             "one token twice"
         );
+        assert!(!found(&[read(1, 0, 1, 5), read(2, 0, 2, 3)]));
+        // The one that it contradicts is not the last before it.
+        let readers = [read(1, 0, 1, 5), read(2, 0, 1, 2)];
+        assert!(!found(&[&readers[..], &[read(3, 0, 3, 4)]].concat()));
+        assert!(found(&[&readers[..], &[held(3, 0, 3, 4)]].concat()), "S1");
+        let writer = [held(1, 0, 1, 5), held(2, 0, 5, 5)];
+        assert!(found(&[&writer[..], &[read(3, 0, 4, 5)]].concat()), "S1");
+        let early = [held(1, 4, 4, 4), held(2, 0, 4, 4)];
+        assert!(!found(&[&early[..], &[held(3, 0, 4, 5)]].concat()));
+        assert!(found(&[&early[..], &[held(3, 0, 3, 5)]].concat()), "S2");
     }
 }

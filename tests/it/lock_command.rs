@@ -233,10 +233,20 @@ fn a_signal_that_was_ignored_from_the_start_still_is() {
 
 #[test]
 fn a_signal_reaches_what_the_command_has_started() {
+    a_signal_reaches_what_was_started_by(Place::start);
+}
+
+#[test]
+fn at_a_terminal_too_a_signal_reaches_what_the_command_has_started() {
+    a_signal_reaches_what_was_started_by(Place::start_at_a_terminal);
+}
+
+#[track_caller]
+fn a_signal_reaches_what_was_started_by(start: fn(&Place, SocketAddr, &[&str], &str) -> Running) {
     let node = Node::builder().start();
     let place = Place::new();
     let script = "(read line < gate) & echo $!; echo started; wait";
-    let running = place.start(address_of(&node), &["a"], script);
+    let running = start(&place, address_of(&node), &["a"], script);
     let pids = printed_pids(&running);
     assert!(runs(&pids[0]));
     running.signal(Signal::TERM);
@@ -414,19 +424,6 @@ fn what_a_command_that_listens_has_left_behind_ends_before_the_lock_is_given_bac
         running.finish().expect_code(76);
         assert!(!runs(&pids[0]), "lockport has ended before {}", pids[0]);
     }
-}
-
-#[test]
-fn at_a_terminal_too_a_signal_reaches_what_the_command_has_started() {
-    let node = Node::builder().start();
-    let place = Place::new();
-    let script = "(read line < gate) & echo $!; echo started; wait";
-    let running = place.start_at_a_terminal(address_of(&node), &["a"], script);
-    let pids = printed_pids(&running);
-    assert!(runs(&pids[0]));
-    running.signal(Signal::TERM);
-    running.finish().expect_code(143);
-    eventually("it ends", || (!runs(&pids[0])).then_some(()));
 }
 
 #[test]

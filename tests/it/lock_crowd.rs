@@ -2,25 +2,55 @@
 //! little, keep nobody else waiting, and all come back after a restart.
 
 use crate::harness::{
-    Footprint, IsRefused, LockApi, Node, Speaks, Storage, acquire, address_of, millis, runtime,
+    Footprint, IsRefused, JsonApi, LockApi, Node, Speaks, Storage, acquire, address_of, is_long,
+    millis, report, runtime,
 };
 use lockport_proto::lock::lock_service_client::LockServiceClient;
 use lockport_proto::lock::session_request::Operation;
 use lockport_proto::lock::session_response::Result as Outcome;
 use lockport_proto::lock::{Beat, OpenSession, SessionRequest, SessionResponse};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
-/// How many sessions there are, unless `CROWD=<number>` says otherwise.
-const SESSIONS: usize = 10_000;
+/// How large the crowd is, and how thoroughly others are measured.
+struct Size {
+    sessions: usize,
+    /// How often others are measured with the crowd, and without it.
+    rounds: usize,
+    /// How many pairs of acquire and release each time.
+    pairs: usize,
+}
+
+const SHORT: Size = Size {
+    sessions: 10_000,
+    rounds: 2,
+    pairs: 50,
+};
+
+const LONG: Size = Size {
+    sessions: 50_000,
+    rounds: 21,
+    pairs: 500,
+};
+
+/// How many times as long the slowest of a hundred pairs of others may take
+/// beside a crowd that is idle. It should not be twice as long; but a round may
+/// be unlucky on a machine that is busy otherwise.
+const SLOWER_MAX: f64 = 4.0;
 
 /// How many of them share a connection.
 const PER_CONNECTION: usize = 1_000;
+
+/// How many come at once. A node refuses what is new while 10 000 answers wait
+/// for its disk; to come back after a restart nothing is written.
+const AT_ONCE: usize = 5_000;
 
 /// The most memory an idle stream may cost the node, with its session and one
 /// lock: what HTTP/2 and its task need, and not a buffer each.
@@ -37,39 +67,108 @@ struct Idle {
     responses: Streaming<SessionResponse>,
 }
 
+/// How long the slowest of a hundred pairs of others took: the median of the
+/// rounds.
+struct P99 {
+    /// On a node that serves nobody else.
+    alone: Duration,
+    /// On the node with the crowd.
+    beside: Duration,
+}
+
 #[test]
 fn l29_a_crowd_of_idle_sessions_is_cheap_and_comes_back_after_a_restart() {
-    let asked = std::env::var("CROWD").ok().and_then(|it| it.parse().ok());
-    let sessions: usize = asked.unwrap_or(SESSIONS);
+    let size = if is_long() { LONG } else { SHORT };
+    let sessions = size.sessions;
+    let alone = Node::builder().storage(Storage::Embedded).start();
     let builder = Node::builder().storage(Storage::Embedded);
     let node = builder.start();
     let before = Footprint::of(&node);
-    let mut crowd = open_all(address_of(&node), vec![String::new(); sessions]);
-    crowd = each(crowd, |at, idle| Box::pin(idle.lock(at)));
+    let start = Instant::now();
+    let mut crowd = Vec::new();
+    while crowd.len() < sessions {
+        let before = crowd.len();
+        let some = vec![String::new(); AT_ONCE.min(sessions - before)];
+        let some = open_all(address_of(&node), some);
+        crowd.extend(each(some, move |at, idle| Box::pin(idle.lock(before + at))));
+    }
+    let there = start.elapsed();
     let grown = Footprint::of(&node)
         .resident
         .saturating_sub(before.resident);
     let each_has = grown / sessions as u64;
+    report(format_args!(
+        "{sessions} sessions came in {there:?} and have {each_has} bytes each"
+    ));
     assert!(each_has < BYTES_PER_SESSION, "{each_has} bytes each");
 
     // Others are served as if there were nobody.
-    let api = LockApi::of(&node);
-    for round in 0..100 {
-        let grant = api.grant(acquire([format!("other/{round}")]));
-        api.release(&grant.id).expect("it is held");
-    }
+    let idle = P99::of(&alone, &node, &size);
+    report(format_args!("beside the idle crowd: {idle}"));
     crowd = each(crowd, |_, idle| Box::pin(idle.beat()));
     node.kill();
 
     let node = builder.start();
     let secrets = crowd.into_iter().map(|idle| idle.secret).collect();
-    let crowd = open_all(address_of(&node), secrets);
+    let crowd = storm(&node, secrets);
+    let back = P99::of(&alone, &node, &size);
+    report(format_args!("beside the crowd that is back: {back}"));
     let crowd = each(crowd, |_, idle| Box::pin(idle.beat()));
     assert_eq!(crowd.len(), sessions, "somebody lost its session");
     let api = LockApi::of(&node);
     assert_eq!(api.list("crowd/", 1_000).len(), sessions, "or its lock");
     let held = api.acquire(acquire(["crowd/0"]));
     assert_eq!(held.expect_refused().reason, "HELD");
+    // So few as the short form has say nothing.
+    if is_long() {
+        assert!(idle.slower() < SLOWER_MAX, "{idle}");
+        assert!(back.slower() < SLOWER_MAX, "{back}");
+    }
+}
+
+/// Attaches them all at once, and measures others meanwhile: new connections.
+/// They share the machine with the crowd's side too, so it is only told.
+#[track_caller]
+fn storm(node: &Node, secrets: Vec<String>) -> Vec<Idle> {
+    // Not by the runtime that the crowd keeps busy.
+    let api = JsonApi::of(node);
+    let mut times = Vec::new();
+    let start = Instant::now();
+    let crowd = thread::scope(|scope| {
+        let coming = scope.spawn(|| open_all(address_of(node), secrets));
+        while !coming.is_finished() {
+            times.extend(pairs(&api, 1));
+        }
+        coming.join().expect("all are attached")
+    });
+    let took = start.elapsed();
+    let count = times.len();
+    report(format_args!(
+        "all came back in {took:?}, while the p99 of {count} pairs of others was {:?}",
+        p99(times),
+    ));
+    crowd
+}
+
+/// How long each of so many pairs of acquire and release takes, one after the
+/// other.
+#[track_caller]
+fn pairs(api: &dyn Speaks, count: usize) -> Vec<Duration> {
+    let pair = |at: usize| {
+        let start = Instant::now();
+        let grant = api.grant(acquire([format!("other/{at}")]));
+        api.release(&grant.id).expect("it is held");
+        start.elapsed()
+    };
+    (0..count).map(pair).collect()
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times
+        .get(times.len() * 99 / 100)
+        .copied()
+        .unwrap_or_default()
 }
 
 /// Opens a session each, or attaches the one of this secret.
@@ -118,6 +217,41 @@ fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     match runtime().block_on(async { tokio::time::timeout(PATIENCE, future).await }) {
         Ok(answer) => answer,
         Err(_) => panic!("waited {PATIENCE:?} in vain: {what}"),
+    }
+}
+
+// === impl P99 ===
+
+impl P99 {
+    /// Measures one node and then the other, in turns: what else the machine
+    /// does falls on both.
+    #[track_caller]
+    fn of(alone: &Node, beside: &Node, size: &Size) -> Self {
+        let apis = [alone, beside].map(LockApi::of);
+        let mut rounds = [Vec::new(), Vec::new()];
+        for _ in 0..size.rounds {
+            for (api, round) in apis.iter().zip(&mut rounds) {
+                round.push(p99(pairs(api, size.pairs)));
+            }
+        }
+        let [alone, beside] = rounds.map(|mut it| {
+            it.sort_unstable();
+            it[it.len() / 2]
+        });
+        Self { alone, beside }
+    }
+
+    /// How many times as long it takes beside the crowd.
+    fn slower(&self) -> f64 {
+        self.beside.as_secs_f64() / self.alone.as_secs_f64()
+    }
+}
+
+impl fmt::Display for P99 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { alone, beside } = self;
+        let slower = self.slower();
+        write!(f, "p99 {beside:?}, alone {alone:?}: {slower:.2} times")
     }
 }
 

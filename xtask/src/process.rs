@@ -10,8 +10,8 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Where the host is built to.
-pub(crate) fn host_target() -> PathBuf {
+/// Where cargo puts what it builds of the root's workspace.
+pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |folder| root().join(folder))
 }

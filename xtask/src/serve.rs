@@ -1,7 +1,7 @@
 //! `cargo xtask serve`: from a fresh clone to a node that serves orders.
 
 use crate::guests;
-use crate::process::{self, cargo, host_target, root};
+use crate::process::{self, cargo, root, target_dir};
 use crate::steps::{Failure, Outcome, say};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub(crate) fn host(profile: Profile) -> Outcome<PathBuf> {
         failure
             .hint("a C compiler is needed for SQLite: on Debian, `apt-get install gcc libc6-dev`")
     })?;
-    Ok(host_target().join(folder).join("lockport"))
+    Ok(target_dir().join(folder).join("lockport"))
 }
 
 /// Replaces this process, so that signals reach the node itself. Returns only

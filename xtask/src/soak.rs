@@ -2,7 +2,7 @@
 //! check of everything that was seen. What it does is `tests/soak`; here it is
 //! built and started.
 
-use crate::process::{self, cargo, host_target, root, run};
+use crate::process::{self, cargo, target_dir, root, run};
 use crate::steps::{Failure, Outcome, say};
 use crate::{external, guests};
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ pub(crate) fn run_soak(arguments: &Arguments) -> Outcome {
             .args(["--bin", "lockport", "--bin", "lockport-soak"]),
         "building the soak",
     )?;
-    let target = host_target();
+    let target = target_dir();
     say("Soaking");
     let mut command = Command::new(target.join("debug/lockport-soak"));
     command

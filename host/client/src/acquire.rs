@@ -2,14 +2,14 @@
 //! given up when nobody waits for it any more.
 
 use crate::calls::{from_wire, to_wire};
-use crate::client::{Client, random_id};
+use crate::client::Client;
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::life;
 use crate::session::Session;
 use crate::via::Via;
-use lockport_proto::Reason;
 use lockport_proto::lock::{AcquireRequest, AcquireResponse, CancelRequest, Grant, Mode};
+use lockport_proto::{Reason, random_id};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;

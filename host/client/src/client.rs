@@ -209,8 +209,3 @@ impl Released {
         }
     }
 }
-
-/// A request id that nobody else has.
-pub(crate) fn random_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}

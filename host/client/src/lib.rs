@@ -96,7 +96,7 @@ pub use client::{Cancelled, Client, Released};
 pub use error::Error;
 pub use guard::Guard;
 pub use life::Lost;
-pub use lockport_proto::{Duration as WireDuration, Reason, Timestamp, lock as api};
+pub use lockport_proto::{Duration as WireDuration, Reason, Timestamp, lock as api, random_id};
 pub use options::{Options, SessionOptions};
 pub use session::Session;
 pub use watch::{Item, Watch, Watching};

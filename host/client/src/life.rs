@@ -11,11 +11,16 @@ pub enum Lost {
     /// others soon.
     #[error("no renewal was acknowledged in time")]
     Unrenewed,
-    /// The server says that it has ended. Others may hold the locks already.
-    #[error("the server says that it has ended")]
+    /// The server says that the grant has ended. Others may hold the locks
+    /// already.
+    #[error("the server says that the grant has ended")]
     Taken,
-    /// Its session was closed.
-    #[error("its session was closed")]
+    /// The server says that the session has ended, and all its grants with it.
+    /// Others may hold the locks already.
+    #[error("the server says that the session has ended")]
+    SessionEnded,
+    /// The session was closed.
+    #[error("the session was closed")]
     Closed,
     /// Another client has its session's secret, and took the session over again
     /// each time it was attached.

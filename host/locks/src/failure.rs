@@ -8,7 +8,7 @@ use crate::statistics::Method;
 use axum::body::Body;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use lockport_proto::{ERROR_DOMAIN, Reason, lock as proto};
+use lockport_proto::{ERROR_DOMAIN, Reason, lock as proto, random_id};
 use lockport_store::name::InvalidName;
 use lockport_store::store::{
     AcquireError, Field, ForceError, Invalid, ReleaseError, RenewError, SessionError, StoreError,
@@ -393,7 +393,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     };
     match chosen.filter(is_plain) {
         Some(chosen) => chosen.to_owned(),
-        None => format!("{:032x}", rand::random::<u128>()),
+        None => random_id(),
     }
 }
 

@@ -1,15 +1,17 @@
 //! What other programs see of the lock API: the types and services generated
-//! from `proto/`, their JSON form, and the [table](reason) of errors that the
-//! server, the client and the command line share.
+//! from `proto/`, their JSON form, the [table](reason) of errors, and how ids of
+//! requests are made: what the server, the client and the command line share.
 //!
 //! The comments of the generated types are those of the `.proto` files.
 
 pub mod codec;
 mod duration;
+mod id;
 pub mod reason;
 mod timestamp;
 
 pub use duration::Duration;
+pub use id::random_id;
 pub use reason::Reason;
 pub use timestamp::Timestamp;
 

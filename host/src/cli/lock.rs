@@ -28,7 +28,7 @@ use super::arguments::LockArgs;
 use super::exit::{Exit, Report};
 use super::{Global, client};
 use child::Child;
-use lockport_client::{Client, Guard, Lost};
+use lockport_client::{Client, Guard, Lost, random_id};
 use lockport_store::store::LABEL_BYTES_MAX;
 use rustix::process::Signal;
 use signals::Signals;
@@ -95,7 +95,7 @@ async fn acquire(
     lock: &LockArgs,
     signals: &mut Signals,
 ) -> Result<Result<Guard, Signal>, Report> {
-    let request_id = format!("{:032x}", rand::random::<u128>());
+    let request_id = random_id();
     let mut acquire = client::acquire(client, &lock.wanted).request_id(&request_id);
     if lock.wanted.holder.is_none() {
         acquire = acquire.holder(holder(lock));
@@ -168,7 +168,7 @@ async fn supervise(child: &mut Child, guard: &Guard, signals: &mut Signals) -> R
                 let now = Instant::now();
                 end_by = Some(match lost {
                     Lost::Unrenewed => now,
-                    Lost::Taken | Lost::Closed | Lost::Elsewhere => {
+                    Lost::Taken | Lost::SessionEnded | Lost::Closed | Lost::Elsewhere => {
                         tell(child, &mut told, &lost.to_string());
                         now + TAKEN_PATIENCE
                     }

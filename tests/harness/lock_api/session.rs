@@ -20,7 +20,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tonic::{Code, Status, Streaming};
 
 /// How many requests may wait to be sent: more than any test asks at once.
-const ASKED_MAX: usize = 10_000;
+const ASKED_MAX: usize = 20_000;
 
 /// A session that was opened or attached.
 pub(crate) type Opened = SessionOpened;

@@ -18,16 +18,16 @@
 use super::Shared;
 use crate::backoff::Backoff;
 use crate::calls::{from_wire, service, to_wire};
-use crate::client::{Client, random_id};
+use crate::client::Client;
 use crate::connection::Line;
 use crate::error::Error;
 use crate::life::{self, Keeping, Life, Lost};
 use crate::options::SessionOptions;
 use futures_util::Stream;
-use lockport_proto::Reason;
 use lockport_proto::lock::session_request::Operation;
 use lockport_proto::lock::session_response::Result as Answered;
 use lockport_proto::lock::{Beat, OpenSession, SessionOpened, SessionRequest, SessionResponse};
+use lockport_proto::{Reason, random_id};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -254,7 +254,7 @@ async fn attach_again(shared: &Shared, keeping: &Keeping, secret: &str) -> Resul
         loop {
             match attach(&shared.client, request.clone(), patience).await {
                 Ok((_, attached)) => return Ok(attached),
-                Err(error) if ends_session(&error) => return Err(Lost::Taken),
+                Err(error) if ends_session(&error) => return Err(Lost::SessionEnded),
                 Err(error) => {
                     tracing::debug!(%error, "a session could not be attached and is tried again");
                     sleep(backoff.pause()).await;
@@ -304,7 +304,7 @@ impl Attached {
                     let server = shared.client.connection().server();
                     let error = Error::from_status(server, status);
                     return match ends_session(&error) {
-                        true => End::Over(Lost::Taken),
+                        true => End::Over(Lost::SessionEnded),
                         false => End::Broken(error),
                     };
                 }

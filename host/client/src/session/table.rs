@@ -297,7 +297,7 @@ impl Drop for Awaited<'_> {
 }
 
 fn ended(lost: Lost) -> Error {
-    Error::lost(format!("the session has ended: {lost}"))
+    Error::lost(format!("nothing more is answered on the session: {lost}"))
 }
 
 #[cfg(test)]

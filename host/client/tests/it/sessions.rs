@@ -213,9 +213,9 @@ async fn a_session_that_was_forgotten_is_lost_at_once() {
     let start = Instant::now();
     let other = Server::start().await;
     proxy.lead_to(other.address);
-    assert_eq!(soon(guard.lost()).await, Lost::Taken);
+    assert_eq!(soon(guard.lost()).await, Lost::SessionEnded);
     assert!(Instant::now() < start + TTL, "before its deadline");
-    assert_eq!(soon(session.lost()).await, Lost::Taken);
+    assert_eq!(soon(session.lost()).await, Lost::SessionEnded);
 }
 
 #[tokio::test]
