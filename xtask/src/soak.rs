@@ -2,7 +2,7 @@
 //! check of everything that was seen. What it does is `tests/soak`; here it is
 //! built and started.
 
-use crate::process::{self, cargo, target_dir, root, run};
+use crate::process::{self, cargo, root, run, target_dir};
 use crate::steps::{Failure, Outcome, say};
 use crate::{external, guests};
 use std::ffi::OsString;

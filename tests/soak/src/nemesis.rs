@@ -4,7 +4,7 @@ use crate::history::{Recorder, Window};
 use crate::proxy::{Passage, Proxy, Way};
 use crate::schedule::{Event, Fault};
 use crate::world::{Node, World};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -68,12 +68,9 @@ async fn run(world: &World, event: Event) -> Result<()> {
             sleep(lasts).await;
         }
         Fault::RedisDisconnect => {
-            let normal = redis()?.command("CLIENT KILL TYPE normal").await?;
-            let listening = redis()?.command("CLIENT KILL TYPE pubsub").await?;
-            ensure!(
-                [normal, listening].iter().any(|it| it.trim() != ":0"),
-                "nobody was connected"
-            );
+            // Of a server that was just started again, nobody may be a client yet.
+            redis()?.command("CLIENT KILL TYPE normal").await?;
+            redis()?.command("CLIENT KILL TYPE pubsub").await?;
         }
         Fault::FunctionFlush => drop(redis()?.command("FUNCTION FLUSH").await?),
         Fault::ScriptFlush => drop(redis()?.command("SCRIPT FLUSH").await?),

@@ -312,7 +312,10 @@ fn a_node_whose_lease_ran_out_says_so_and_comes_anew() {
             writes: vec![put(&open(), "a", "a")],
         };
         let refused = store.commit(commit.clone()).await;
-        assert!(matches!(refused, Err(CommitError::Store(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(CommitError::Fenced { .. })),
+            "{refused:?}"
+        );
         // It comes anew, and what it held is not its own any more.
         acquire_again(&store, &patient("a")).await;
         let refused = store.commit(commit).await;

@@ -103,9 +103,10 @@ fn register(random: &mut Random, marker: String) -> Script {
         .collect();
     for key in &keys {
         script.get("notes", key);
-    }
-    if random.once_in(8) {
-        script.step("sleep 20");
+        // Now and then others have time to come in between.
+        if random.once_in(12) {
+            script.step("sleep 20");
+        }
     }
     let writes = random.below(count + 1);
     for key in &keys[..writes] {

@@ -125,12 +125,8 @@ impl Space {
             Do::Attach(id, by) => {
                 let attached = call(Arguments::attach(*id, by)).attached(*id).unwrap();
                 Answer::Attached(attached.map(|(attached, held)| {
-                    let tokens: Vec<Token> = held.iter().map(|it| it.1.token).collect();
-                    assert_eq!(
-                        tokens,
-                        core.tokens_of(*id),
-                        "what an attached session holds"
-                    );
+                    let held: Vec<Token> = held.iter().map(|it| it.1.token).collect();
+                    assert_eq!(held, core.tokens_of(*id), "what the session holds");
                     attached
                 }))
             }
