@@ -3,6 +3,8 @@
 //! A round that fails has printed its seed and where its history is;
 //! `SEED=<number>` runs it with the same one.
 
+#![expect(clippy::print_stdout, reason = "a round says what it does")]
+
 use lockport_soak::report;
 use lockport_soak::round::{LoadSize, Places, Plan};
 use lockport_soak::schedule::{Fault, Shape, Storage};
