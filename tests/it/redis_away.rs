@@ -105,7 +105,7 @@ fn a_network_that_swallows_answers_is_given_up_after_the_timeout() {
 }
 
 #[test]
-fn connections_that_the_server_closes_are_made_again_and_no_lock_is_lost() {
+fn l24_connections_that_the_server_closes_are_made_again_and_no_lock_is_lost() {
     let server = Arc::new(RedisServer::start());
     let node = shop(&server).start();
     let api = LockApi::of(&node);

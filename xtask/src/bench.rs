@@ -2,7 +2,7 @@
 //!
 //! Only ratios taken in one run count. Every round runs each contender once,
 //! in an order that is turned by one place each round; the tables show medians
-//! over the rounds and the spread. The load has one core, the server the other.
+//! over the rounds and the spread. The load has one core, the servers the other.
 
 mod contender;
 mod generator;

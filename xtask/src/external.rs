@@ -88,7 +88,7 @@ pub(crate) fn buf() -> Outcome<PathBuf> {
 /// Makes sure that `redis-server` is there.
 pub(crate) fn redis_server() -> Outcome {
     if !answers(&mut Command::new("redis-server")) {
-        say("Installing redis-server for the tests");
+        say("Installing redis-server");
         let installed = run(
             Command::new("apt-get").args(["update", "-qq"]),
             "apt-get update",

@@ -47,11 +47,9 @@ pub use lockport_store::LockPattern;
 pub use statistics::{ApiStatistics, Requests};
 
 use door::Door;
-use drain::Drain;
 use lockport_store::Store;
 use lockport_store::store::LEASE_MAX;
 use service::Service;
-use statistics::Counters;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,12 +84,7 @@ pub struct LockApi {
 impl LockApi {
     /// The lock API over `store`.
     pub fn new(store: Arc<dyn Store>, options: Options) -> Self {
-        let service = Arc::new(Service {
-            store,
-            limits: options.limits,
-            counters: Counters::new(),
-            drain: Drain::new(),
-        });
+        let service = Arc::new(Service::new(store, options.limits));
         let door = Door::new(&service, options);
         Self { service, door }
     }

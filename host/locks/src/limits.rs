@@ -20,6 +20,10 @@ pub struct Limits {
     /// How many streams that need no token may be open, those of the health and
     /// of the reflection service; beyond it they are refused. Default 1 000.
     pub open_streams: usize,
+    /// How many sessions may be opened or attached at once; beyond it, they wait
+    /// for their turn. So a crowd that comes back neither keeps everybody else
+    /// waiting nor fills what a store has room for. Default 64.
+    pub openings: usize,
     /// How often a watcher is told that nothing happened. Default 10 s.
     pub progress: Duration,
 }
@@ -32,6 +36,7 @@ impl Default for Limits {
             session_waits: 10_000,
             body: Duration::from_secs(30),
             open_streams: 1000,
+            openings: 64,
             progress: Duration::from_secs(10),
         }
     }

@@ -19,6 +19,7 @@ use lockport_store::store::{
 use lockport_store::{SessionId, Store};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The operations over one store.
 pub(crate) struct Service {
@@ -26,6 +27,8 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     pub(crate) drain: Drain,
+    /// The turns of those who open or attach sessions.
+    pub(crate) openings: Semaphore,
 }
 
 /// The session whose stream an operation comes on.
@@ -36,6 +39,16 @@ pub(crate) struct OnSession {
 }
 
 impl Service {
+    pub(crate) fn new(store: Arc<dyn Store>, limits: Limits) -> Self {
+        Self {
+            store,
+            limits,
+            counters: Counters::new(),
+            drain: Drain::new(),
+            openings: Semaphore::new(limits.openings),
+        }
+    }
+
     /// `LockService.Acquire`.
     pub(crate) async fn acquire(
         &self,

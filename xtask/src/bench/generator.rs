@@ -30,12 +30,30 @@ pub(super) enum Load {
         beside: Option<Beside>,
         seconds: u64,
     },
-    /// A store in the generator's own process, on the core that servers have.
-    InProcess {
-        durable: bool,
+    /// Locks without gRPC. What needs a server is on the core that loads have,
+    /// the rest on the one that servers have.
+    Direct {
+        what: Direct,
         in_flight: usize,
         seconds: u64,
     },
+}
+
+/// What is done without gRPC.
+#[derive(Clone, Copy)]
+pub(super) enum Direct {
+    /// A store in the generator's own memory.
+    Memory,
+    /// A store in the generator's own process, on a disk.
+    Embedded,
+    /// A store in a server that is asked by the generator.
+    Redis,
+    /// Not our store, but the smallest functions that lock, with a token, in a
+    /// server.
+    Functions,
+    /// Not our store, but a server's own commands as far as they go, without a
+    /// token.
+    Commands,
 }
 
 /// Many locks held, or many waiters for one.
@@ -87,39 +105,68 @@ impl Load {
                 let mut command = on_core(LOAD_CORE, program());
                 command
                     .args(["load", target, "--server", &server.address])
-                    .args(["--pid", &server.process().to_string()])
                     .args(["--in-flight", &in_flight.to_string()])
                     .args(["--seconds", &seconds.to_string()]);
                 if !target.ends_with("-stream") {
                     let connections = in_flight.div_ceil(PER_CONNECTION);
                     command.args(["--connections", &connections.to_string()]);
                 }
-                measure(&mut command)
+                measure(&mut command, Some(server))
             }
             (
-                Self::InProcess {
-                    durable,
+                Self::Direct {
+                    what,
                     in_flight,
                     seconds,
                 },
-                _,
+                server,
             ) => {
                 let directory = Scratch::new()?;
-                let mut command = on_core(SERVER_CORE, program());
+                let core = if server.is_some() {
+                    LOAD_CORE
+                } else {
+                    SERVER_CORE
+                };
+                let mut command = on_core(core, program());
+                what.say(&mut command, &directory, server)?;
                 command
-                    .args(["store", "--in-flight", &in_flight.to_string()])
+                    .args(["--in-flight", &in_flight.to_string()])
                     .args(["--seconds", &seconds.to_string()]);
-                if durable {
-                    command.arg("--directory").arg(directory.path().join("db"));
-                }
-                measure(&mut command)
+                measure(&mut command, server)
             }
-            (Self::Server { .. }, None) => Err(Failure::new("there is no server to ask")),
+            (Self::Server { .. }, None) => Err(no_server()),
         }
     }
 }
 
-fn measure(command: &mut Command) -> Outcome<Sample> {
+impl Direct {
+    /// Says it to the generator.
+    fn say(self, command: &mut Command, directory: &Scratch, server: Option<&Server>) -> Outcome {
+        let url = || {
+            let server = server.ok_or_else(no_server)?;
+            Ok(format!("redis://{}", server.address))
+        };
+        match self {
+            Self::Memory => command.arg("store"),
+            Self::Embedded => command
+                .args(["store", "--directory"])
+                .arg(directory.path().join("db")),
+            Self::Redis => command.args(["store", "--redis", &url()?]),
+            Self::Functions => command.args(["by-hand", "token", "--server", &url()?]),
+            Self::Commands => command.args(["by-hand", "set", "--server", &url()?]),
+        };
+        Ok(())
+    }
+}
+
+fn no_server() -> Failure {
+    Failure::new("there is no server to ask")
+}
+
+fn measure(command: &mut Command, server: Option<&Server>) -> Outcome<Sample> {
+    for process in server.iter().flat_map(|it| it.processes()) {
+        command.args(["--pid", &process.to_string()]);
+    }
     let text = output(command, "the load generator")?;
     let figures: Figures = serde_json::from_str(&text)
         .map_err(|error| Failure::new(format!("the load generator printed {text:?}: {error}")))?;

@@ -1,12 +1,15 @@
 //! The contenders of the lock API: over gRPC, beside a bare tonic server, the
-//! stores without a network, and etcd.
+//! stores without a network, etcd, and what programs do with Redis by hand.
+//!
+//! A node on Redis has to share the servers' core with `redis-server`.
 
 use super::contender::{self, Contender};
-use super::generator::{self, Beside, Load};
+use super::generator::{self, Beside, Direct, Load};
 use super::scratch;
 use super::server::Program;
 use super::suite::{Aim, Figure, Ratio, Suite};
 use super::tools;
+use crate::external;
 use crate::serve::{Profile, host};
 use crate::steps::Outcome;
 use std::path::PathBuf;
@@ -21,18 +24,10 @@ const CROWD: usize = 100_000;
 /// Builds and installs what the contenders need.
 pub(super) fn suite(seconds: u64) -> Outcome<Suite> {
     tools::etcd()?;
+    external::redis_server()?;
     scratch::is_on_disk()?;
     generator::build()?;
-    let mut field = Field {
-        lockport: host(Profile::Release)?,
-        seconds,
-        contenders: Vec::new(),
-        ratios: Vec::new(),
-    };
-    field.calls();
-    field.durable();
-    field.handover();
-    field.crowds();
+    let field = Field::all(host(Profile::Release)?, seconds);
     Ok(Suite {
         name: "locks",
         counted: "per second",
@@ -56,10 +51,26 @@ enum Kind {
     Tonic,
     Memory,
     Embedded,
+    Redis,
     Etcd,
 }
 
 impl Field {
+    fn all(lockport: PathBuf, seconds: u64) -> Self {
+        let mut field = Self {
+            lockport,
+            seconds,
+            contenders: Vec::new(),
+            ratios: Vec::new(),
+        };
+        field.calls();
+        field.durable();
+        field.shared();
+        field.handover();
+        field.crowds();
+        field
+    }
+
     /// What the protocol costs: everything in memory.
     fn calls(&mut self) {
         use Kind::{Memory, Tonic};
@@ -67,7 +78,7 @@ impl Field {
         let stream = self.add("tonic echo, stream: messages", Tonic, "echo-stream", FEW);
         let unary = self.add("memory, unary: pairs", Memory, "lock-unary", FEW);
         let session = self.add("memory, session: pairs", Memory, "lock-stream", FEW);
-        let alone = self.in_process("memory, no network: pairs", false, FEW);
+        let alone = self.direct("memory, no network: pairs", Direct::Memory, FEW);
         // A pair is two calls.
         self.compare(Figure::Rate, &unary, &echo, 2.0, Some(Aim::AtLeast(0.7)));
         self.compare(Figure::Rate, &session, &unary, 1.0, Some(Aim::AtLeast(3.0)));
@@ -81,7 +92,7 @@ impl Field {
         for in_flight in [FEW, MANY] {
             let name = |what: &str| format!("{what}, {in_flight} in flight: pairs");
             let etcd = self.add(&name("etcd"), Etcd, "etcd", in_flight);
-            let alone = self.in_process(&name("embedded, no network"), true, in_flight);
+            let alone = self.direct(&name("embedded, no network"), Direct::Embedded, in_flight);
             let unary = name("embedded, unary");
             let unary = self.add(&unary, Embedded, "lock-unary", in_flight);
             let session = name("embedded, session");
@@ -95,9 +106,29 @@ impl Field {
         }
     }
 
+    /// What a server behind the node costs, and what by itself.
+    fn shared(&mut self) {
+        let commands = "redis, SET NX PX by hand: pairs";
+        let commands = self.direct(commands, Direct::Commands, FEW);
+        let functions = "redis, the smallest functions by hand: pairs";
+        let functions = self.direct(functions, Direct::Functions, FEW);
+        let alone = self.direct("redis, no gRPC: pairs", Direct::Redis, FEW);
+        let unary = self.add("redis, unary: pairs", Kind::Redis, "lock-unary", FEW);
+        let session = self.add("redis, session: pairs", Kind::Redis, "lock-stream", FEW);
+        let memory = "memory, unary: pairs";
+        let etcd = &format!("etcd, {FEW} in flight: pairs");
+        let at_least = |it| Some(Aim::AtLeast(it));
+        self.compare(Figure::Rate, &alone, &functions, 1.0, at_least(0.5));
+        self.compare(Figure::Rate, &alone, &commands, 1.0, None);
+        self.compare(Figure::Rate, &unary, memory, 1.0, at_least(0.8));
+        self.compare(Figure::Rate, &unary, etcd, 1.0, at_least(7.0));
+        self.compare(Figure::Rate, &session, etcd, 1.0, at_least(15.0));
+        self.compare(Figure::Rate, &session, &alone, 1.0, None);
+    }
+
     /// One lock that all want: from a release to the next grant.
     fn handover(&mut self) {
-        use Kind::{Memory, Tonic};
+        use Kind::{Memory, Redis, Tonic};
         let calls = [
             ("unary", "echo-unary", "handover-unary"),
             ("session", "echo-stream", "handover-stream"),
@@ -105,10 +136,12 @@ impl Field {
         for (how, echo, handover) in calls {
             let trip = format!("tonic echo, {how}, one at a time: calls");
             let trip = self.add(&trip, Tonic, echo, 1);
-            let pass = format!("memory, {how}, one lock, {FEW} waiters: grants");
-            let pass = self.add(&pass, Memory, handover, FEW);
-            let aim = Some(Aim::AtMost(2.0));
-            self.compare(Figure::Latency, &pass, &trip, 1.0, aim);
+            for (kind, store) in [(Memory, "memory"), (Redis, "redis")] {
+                let pass = format!("{store}, {how}, one lock, {FEW} waiters: grants");
+                let pass = self.add(&pass, kind, handover, FEW);
+                let aim = Some(Aim::AtMost(2.0));
+                self.compare(Figure::Latency, &pass, &trip, 1.0, aim);
+            }
         }
     }
 
@@ -156,14 +189,18 @@ impl Field {
         self.push(name, Some(self.program(Kind::Memory)), load)
     }
 
-    /// A store without a server.
-    fn in_process(&mut self, name: &str, durable: bool, in_flight: usize) -> String {
-        let load = Load::InProcess {
-            durable,
+    /// Locks without gRPC.
+    fn direct(&mut self, name: &str, what: Direct, in_flight: usize) -> String {
+        let server = match what {
+            Direct::Memory | Direct::Embedded => None,
+            Direct::Redis | Direct::Functions | Direct::Commands => Some(redis()),
+        };
+        let load = Load::Direct {
+            what,
             in_flight,
             seconds: self.seconds,
         };
-        self.push(name, None, load)
+        self.push(name, server, load)
     }
 
     fn push(&mut self, name: &str, server: Option<Program>, load: Load) -> String {
@@ -201,9 +238,25 @@ impl Field {
             Kind::Tonic => Program::new(&generator::program(), ["echo", "{address}"]),
             Kind::Memory => lockport("memory:"),
             Kind::Embedded => lockport("embedded:{directory}/data"),
+            Kind::Redis => lockport("redis://{behind}").behind(redis()),
             Kind::Etcd => etcd(),
         }
     }
+}
+
+/// A server that keeps everything in memory, so that no disk is measured.
+fn redis() -> Program {
+    let arguments = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ];
+    Program::new("redis-server".as_ref(), arguments)
 }
 
 /// One node, which is the whole of its cluster.
@@ -223,4 +276,21 @@ fn etcd() -> Program {
         "default=http://{peer}",
     ];
     Program::new("etcd".as_ref(), arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn what_is_compared_is_measured_once() {
+        let field = Field::all(PathBuf::from("lockport"), 1);
+        let names: BTreeSet<&str> = field.contenders.iter().map(|it| &*it.name).collect();
+        assert_eq!(names.len(), field.contenders.len());
+        for ratio in &field.ratios {
+            assert!(names.contains(&*ratio.of), "{}", ratio.name());
+            assert!(names.contains(&*ratio.to), "{}", ratio.name());
+        }
+    }
 }

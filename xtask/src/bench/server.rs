@@ -19,15 +19,19 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// A program that serves.
 pub(super) struct Program {
     path: PathBuf,
-    /// Its arguments, with `{address}`, `{peer}` (another free address) and
-    /// `{directory}` where those go.
+    /// Its arguments, with `{address}`, its `{port}`, `{peer}` (another free
+    /// address), `{behind}` and `{directory}` where those go.
     arguments: Vec<String>,
+    /// What it asks itself, at the address `{behind}`: started before it.
+    behind: Option<Box<Program>>,
 }
 
 /// A running server; ended when dropped, with all that it has written.
 pub(super) struct Server {
     child: Child,
     pub(super) address: String,
+    /// Ended after it.
+    behind: Option<Box<Server>>,
     /// Removed after the server has ended.
     _directory: Scratch,
 }
@@ -37,6 +41,15 @@ impl Program {
         Self {
             path: path.to_owned(),
             arguments: arguments.into_iter().map(Into::into).collect(),
+            behind: None,
+        }
+    }
+
+    /// It asks another server, which runs on the same core.
+    pub(super) fn behind(self, program: Self) -> Self {
+        Self {
+            behind: Some(Box::new(program)),
+            ..self
         }
     }
 }
@@ -44,13 +57,18 @@ impl Program {
 impl Server {
     /// Starts a server and waits until it accepts connections.
     pub(super) fn start(program: &Program) -> Outcome<Self> {
+        let behind = program.behind.as_deref().map(Self::start).transpose()?;
+        let asked = behind.as_ref().map_or("", |it| it.address.as_str());
         let [address, peer] = [free_address()?, free_address()?];
+        let (_, port) = address.rsplit_once(':').unwrap_or_default();
         let directory = Scratch::new()?;
         let path = directory.path().to_string_lossy().into_owned();
         let arguments = program.arguments.iter().map(|argument| {
             argument
                 .replace("{address}", &address)
+                .replace("{port}", port)
                 .replace("{peer}", &peer)
+                .replace("{behind}", asked)
                 .replace("{directory}", &path)
         });
         let child = on_core(SERVER_CORE, &program.path)
@@ -65,6 +83,7 @@ impl Server {
         let mut server = Self {
             child,
             address,
+            behind: behind.map(Box::new),
             _directory: directory,
         };
         let until = Instant::now() + START_MAX;
@@ -79,9 +98,10 @@ impl Server {
         Ok(server)
     }
 
-    /// The number of its process.
-    pub(super) fn process(&self) -> u32 {
-        self.child.id()
+    /// The numbers of its process and of those behind it.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let behind = self.behind.iter().flat_map(|it| it.processes());
+        [self.child.id()].into_iter().chain(behind).collect()
     }
 }
 

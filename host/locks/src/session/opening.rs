@@ -18,6 +18,8 @@ pub(super) async fn open(
     request: proto::OpenSession,
 ) -> Result<Opened, Failure> {
     service.drain.check_brief()?;
+    // Nobody closes the semaphore.
+    let _turn = service.openings.acquire().await;
     let label = convert::text(&request.holder, "holder", Reason::InvalidHolder)?;
     let label: Arc<str> = label.into();
     let (secret, attached) = match request.session.as_str() {

@@ -7,11 +7,9 @@
 use super::caller::{one, release};
 use super::node::{Setup, clock, soon};
 use crate::access::Caller;
-use crate::drain::Drain;
 use crate::failure::Failure;
 use crate::service::Service;
 use crate::session::SessionStream;
-use crate::statistics::Counters;
 use axum::body::{Body, Bytes};
 use futures_util::stream::{self, StreamExt};
 use lockport_proto::Reason;
@@ -47,12 +45,8 @@ impl Busy {
     /// A stream with a session that holds `a`.
     async fn begin(deadline: Option<Instant>) -> Self {
         let setup = Setup::default();
-        let service = Arc::new(Service {
-            store: Arc::new(Memory::with(setup.limits, clock().into())),
-            limits: setup.options.limits,
-            counters: Counters::new(),
-            drain: Drain::new(),
-        });
+        let store = Arc::new(Memory::with(setup.limits, clock().into()));
+        let service = Arc::new(Service::new(store, setup.options.limits));
         let caller = setup.options.access.principal_of(None).unwrap();
         let (requests, receiver) = mpsc::channel(ASKED);
         let stream = SessionStream::new(

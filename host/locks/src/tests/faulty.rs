@@ -35,6 +35,8 @@ struct Faulty {
     mood: watch::Sender<Mood>,
     /// How many acquires were begun.
     begun: AtomicUsize,
+    /// How many sessions were.
+    opening: AtomicUsize,
 }
 
 impl Faulty {
@@ -129,6 +131,7 @@ impl Store for Faulty {
     }
 
     fn open_session(&self, request: OpenSession) -> Answer<'_, Result<(), SessionError>> {
+        self.opening.fetch_add(1, Ordering::Relaxed);
         ask!(self.open_session(request))
     }
 
@@ -187,6 +190,7 @@ async fn node(setup: Setup) -> (Arc<Faulty>, Node) {
         store: Memory::with(setup.limits, clock.clone().into()),
         mood: watch::Sender::new(Mood::Answers),
         begun: AtomicUsize::new(0),
+        opening: AtomicUsize::new(0),
     });
     let node = Node::over(store.clone(), clock, setup.options).await;
     (store, node)
@@ -260,6 +264,36 @@ async fn a_stream_is_not_read_on_while_too_much_of_it_is_in_flight() {
     for id in ids {
         talk.answer(id).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn sessions_beyond_those_that_may_be_opened_at_once_wait_for_their_turn() {
+    let mut setup = Setup::default();
+    setup.options.limits.openings = 2;
+    let (store, node) = node(setup).await;
+    store.mood.send_replace(Mood::Stalls);
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let mut client = node.grpc().await;
+        opening.spawn(async move {
+            let mut talk = Talk::begin(&mut client, None).await.unwrap();
+            talk.open(proto::OpenSession::default()).await.unwrap();
+        });
+    }
+    eventually("as many as may are begun", || {
+        store.opening.load(Ordering::Relaxed) == 2
+    })
+    .await;
+    // Nobody else is kept waiting.
+    let mut other = Caller::new(&node, Via::Json, None).await;
+    let forged = other.release(release("x")).await;
+    assert_eq!(forged, Err(Reason::UnknownGrant));
+    assert_eq!(store.opening.load(Ordering::Relaxed), 2);
+    store.mood.send_replace(Mood::Answers);
+    while let Some(opened) = opening.join_next().await {
+        opened.unwrap();
+    }
+    assert_eq!(store.opening.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test]

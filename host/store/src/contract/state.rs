@@ -18,8 +18,8 @@ contract!(
     a_commit_hands_its_locks_over_with_its_values,
     a_commit_ends_the_waits_of_its_transaction,
     a_refused_commit_changes_nothing,
-    a_commit_that_is_sent_again_changes_nothing,
-    a_commit_that_was_given_up_is_refused,
+    t9_a_commit_that_is_sent_again_changes_nothing,
+    t9_a_commit_that_was_given_up_is_refused,
     a_commit_that_is_too_old_is_refused,
     records_beyond_their_room_are_forgotten_and_refused,
     a_listing_is_ordered_bounded_and_paged,
@@ -324,7 +324,7 @@ async fn a_refused_commit_changes_nothing(world: Arc<World>) {
     assert!(world.apply(commit).await.unwrap().number > before);
 }
 
-async fn a_commit_that_is_sent_again_changes_nothing(world: Arc<World>) {
+async fn t9_a_commit_that_is_sent_again_changes_nothing(world: Arc<World>) {
     let mut commit = world.commit();
     commit.writes.push(put(&open(), "a", "1"));
     let committed = world.apply(commit.clone()).await.unwrap();
@@ -342,7 +342,7 @@ async fn a_commit_that_is_sent_again_changes_nothing(world: Arc<World>) {
     assert_eq!(one.unwrap(), two.unwrap());
 }
 
-async fn a_commit_that_was_given_up_is_refused(world: Arc<World>) {
+async fn t9_a_commit_that_was_given_up_is_refused(world: Arc<World>) {
     let mut commit = world.commit();
     commit.writes.push(put(&open(), "a", "1"));
     for _ in 0..2 {

@@ -41,6 +41,9 @@ pub(crate) enum Library {
     /// For tests: by a time that is handed in with each call.
     #[cfg(test)]
     ByHand,
+    /// For tests: by the server's clock, which is set forward and back.
+    #[cfg(test)]
+    Leaping,
 }
 
 impl Library {
@@ -50,6 +53,8 @@ impl Library {
             Self::Server => "lockport_1",
             #[cfg(test)]
             Self::ByHand => "lockport_1_by_hand",
+            #[cfg(test)]
+            Self::Leaping => "lockport_1_leaping",
         }
     }
 
@@ -58,20 +63,35 @@ impl Library {
         static SERVER: OnceLock<String> = OnceLock::new();
         #[cfg(test)]
         static BY_HAND: OnceLock<String> = OnceLock::new();
-        match self {
-            Self::Server => SERVER.get_or_init(|| self.assemble(include_str!("library/clock.lua"))),
+        #[cfg(test)]
+        static LEAPING: OnceLock<String> = OnceLock::new();
+        let kept = match self {
+            Self::Server => &SERVER,
             #[cfg(test)]
-            Self::ByHand => {
-                BY_HAND.get_or_init(|| self.assemble(include_str!("library/clock_by_hand.lua")))
-            }
+            Self::ByHand => &BY_HAND,
+            #[cfg(test)]
+            Self::Leaping => &LEAPING,
+        };
+        kept.get_or_init(|| self.assemble())
+    }
+
+    /// What time it is, and how the store goes by that.
+    fn clock(self) -> &'static [&'static str] {
+        match self {
+            Self::Server => &parts!("wall_clock", "slew"),
+            #[cfg(test)]
+            Self::ByHand => &parts!("clock_by_hand"),
+            #[cfg(test)]
+            Self::Leaping => &parts!("wall_clock_that_leaps", "slew"),
         }
     }
 
-    fn assemble(self, clock: &str) -> String {
+    fn assemble(self) -> String {
         let name = self.name();
         let head = format!("#!lua name={name}\nlocal LIBRARY = '{name}'\n");
         let functions = include_str!("library/functions.lua");
-        let parts = [head.as_str(), clock].into_iter().chain(PARTS);
+        let parts = self.clock().iter().chain(&PARTS).copied();
+        let parts = [head.as_str()].into_iter().chain(parts);
         parts.chain([functions]).collect()
     }
 }

@@ -19,9 +19,11 @@ use crate::id::{GrantId, NodeId, SessionId};
 use crate::store::{Holder, LostGrant, Principal};
 use redis::cmd;
 
-/// How many grants are said at once, and how many are looked at.
+/// How many locks one call says to be held, about, or sessions to be attached
+/// between two signs of life.
 const SAID_AT_ONCE: usize = 64;
-/// See [`SAID_AT_ONCE`].
+
+/// How many members of a set are fetched at once.
 const FETCHED_AT_ONCE: usize = 1_000;
 
 /// The bytes of a grant's identity, with which members of groups end.
@@ -33,20 +35,19 @@ impl Ears {
         tracing::warn!("the server was replaced or emptied: what this node has is said again");
         let node = self.node.id();
         let lives = self.node.is_alive();
+        let mut sessions = Vec::new();
         if lives {
             self.inbox.forget_early();
-            let rejoin = Arguments::rejoin(self.node.lease(), self.inbox.acknowledged());
-            link.call_on(on, node, &rejoin).await?.joined()?;
+            sessions = self.say_sessions(link, on, node).await?;
         }
-        let sessions = if lives {
-            self.sessions.recover(link, on, node).await?
-        } else {
-            Vec::new()
-        };
         let held = self.holdings.all(self.node.clock().now(), lives);
         let mut lost = 0;
-        for said in held.chunks(SAID_AT_ONCE) {
+        let mut rest = held.as_slice();
+        while !rest.is_empty() {
+            let (said, next) = rest.split_at(at_once(rest));
             lost += self.say(link, on, node, said).await?;
+            self.stay(link, on, node).await?;
+            rest = next;
         }
         if lives {
             self.give_back(link, on, node, &sessions).await?;
@@ -60,6 +61,39 @@ impl Ears {
             "the store is recovered"
         );
         Ok(())
+    }
+
+    /// The node is there, and lives on however long it takes to say all.
+    async fn stay(&self, link: &Link, on: &Connected, node: NodeId) -> Result<(), CallError> {
+        if self.node.is_alive() {
+            let sent = self.node.clock().now();
+            let rejoin = Arguments::rejoin(self.node.lease(), self.inbox.acknowledged());
+            link.call_on(on, node, &rejoin).await?.joined()?;
+            self.node.renewed(node, sent);
+        }
+        Ok(())
+    }
+
+    /// Says which sessions are attached here. Those that the server has by then.
+    async fn say_sessions(
+        &self,
+        link: &Link,
+        on: &Connected,
+        node: NodeId,
+    ) -> Result<Vec<SessionId>, CallError> {
+        self.stay(link, on, node).await?;
+        let mut recovered = Vec::new();
+        for chunk in self.sessions.said().chunks(SAID_AT_ONCE) {
+            for (id, session) in chunk {
+                let sent = self.node.clock().now();
+                let told = link.call_on(on, node, session).await?.session()?;
+                if self.sessions.is_recovered(*id, told, sent) {
+                    recovered.push(*id);
+                }
+            }
+            self.stay(link, on, node).await?;
+        }
+        Ok(recovered)
     }
 
     /// Says that it has these grants. How many it has lost.
@@ -123,6 +157,17 @@ impl Ears {
         }
         Ok(())
     }
+}
+
+/// How many of these are said by one call.
+fn at_once(held: &[Said]) -> usize {
+    let mut locks = 0;
+    let fits = held.iter().take_while(|(_, it, _)| {
+        let fits = locks < SAID_AT_ONCE;
+        locks += it.names.len();
+        fits
+    });
+    fits.count()
 }
 
 /// The requests in a sorted set whose members end with their identities.

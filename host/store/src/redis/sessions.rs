@@ -17,7 +17,7 @@ use super::Means;
 use super::codec::Arguments;
 use super::errands::Errands;
 use super::holdings::Holdings;
-use super::link::{CallError, Connected, Link};
+use super::link::{CallError, Link};
 use super::node::{Node, without_margin};
 use crate::core;
 use crate::core::hash::IdMap;
@@ -221,41 +221,36 @@ impl Sessions {
         table.lines = Lines::default();
     }
 
-    /// Says which sessions are attached here, when the server was replaced. Those
-    /// that it has by then.
-    pub(super) async fn recover(
-        &self,
-        link: &Link,
-        on: &Connected,
-        node: NodeId,
-    ) -> Result<Vec<SessionId>, CallError> {
+    /// What is to be said of those that are attached here, when the server was
+    /// replaced.
+    pub(super) fn said(&self) -> Vec<(SessionId, Arguments)> {
         let now = self.node.clock().now();
+        let table = self.table();
+        let here = table.sessions.iter();
+        let here = here.filter(|(_, it)| !it.is_elsewhere && now < it.until);
         let say = |(id, here): (&SessionId, &Here)| {
             let times = (here.ttl, here.grace);
             let session = Arguments::recover_session(*id, here.attachment, times, &here.party);
             (*id, session)
         };
-        let said: Vec<_> = {
-            let table = self.table();
-            let here = table.sessions.iter();
-            let here = here.filter(|(_, it)| !it.is_elsewhere && now < it.until);
-            here.map(say).collect()
-        };
-        let mut recovered = Vec::with_capacity(said.len());
-        for (id, session) in said {
-            let sent = self.node.clock().now();
-            let told = link.call_on(on, node, &session).await?.session()?;
-            let mut table = self.table();
-            match (told, table.sessions.get_mut(&id)) {
-                (Ok(()), Some(here)) => {
-                    here.until = sent + without_margin(here.ttl);
-                    recovered.push(id);
-                }
-                (Ok(()), None) => recovered.push(id),
-                (Err(_), _) => table.leaves(id),
-            }
+        here.map(say).collect()
+    }
+
+    /// The server was told at `sent` that a session is attached here. Whether it
+    /// is.
+    pub(super) fn is_recovered(
+        &self,
+        session: SessionId,
+        told: Result<(), SessionError>,
+        sent: Time,
+    ) -> bool {
+        let mut table = self.table();
+        if told.is_err() {
+            table.leaves(session);
+        } else if let Some(here) = table.sessions.get_mut(&session) {
+            here.until = sent + without_margin(here.ttl);
         }
-        Ok(recovered)
+        told.is_ok()
     }
 
     /// The shortest time any of them lives without a beat.

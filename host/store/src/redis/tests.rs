@@ -2,6 +2,13 @@
 //! server and connections that fail. What every store promises is tested in
 //! `contract.rs`.
 
+mod cost;
+mod crowd;
+mod direct;
+mod disturbed;
+mod failover;
+mod hand_over;
+mod leaps;
 mod recovery;
 
 use super::server::Server;
@@ -26,6 +33,10 @@ const LONG: Duration = Duration::from_secs(60);
 /// The lease of a node that is to lose it.
 const SHORT: Duration = Duration::from_secs(1);
 
+/// Asks for tests of the size that their line names, as `cargo xtask test --long`
+/// does.
+const IN_FULL: &str = "LOCKPORT_TEST_LONG";
+
 type Queued<'a> = Pin<Box<dyn Future<Output = Result<Granted, AcquireError>> + Send + 'a>>;
 
 async fn node(server: &Server) -> Redis {
@@ -43,6 +54,12 @@ async fn short_lived(server: &Server) -> Redis {
 /// Says something to the server that no node says.
 fn tell(server: &Server, command: &Cmd) -> redis::Value {
     command.query(&mut server.connection()).unwrap()
+}
+
+/// Whether tests are as large as their lines say; or so that they can be run
+/// again and again.
+fn in_full() -> bool {
+    std::env::var_os(IN_FULL).is_some_and(|it| it == "1")
 }
 
 /// A request of a transaction of its own that waits.
@@ -211,7 +228,7 @@ fn what_happens_at_one_node_is_told_at_another_and_after_a_gap_from_what_is_kept
 }
 
 #[test]
-fn a_library_that_is_flushed_is_loaded_again() {
+fn l24_a_library_that_is_flushed_is_loaded_again() {
     let server = Server::start();
     block_on(async {
         let store = node(&server).await;
@@ -255,7 +272,7 @@ fn a_grant_whose_message_was_lost_arrives_all_the_same() {
 }
 
 #[test]
-fn what_is_ended_while_there_is_no_connection_is_ended_later() {
+fn l24_what_is_ended_while_there_is_no_connection_is_ended_later() {
     let server = Server::start();
     block_on(async {
         let (one, other) = (node(&server).await, node(&server).await);
@@ -281,7 +298,7 @@ fn what_is_ended_while_there_is_no_connection_is_ended_later() {
 }
 
 #[test]
-fn a_node_whose_lease_ran_out_says_so_and_comes_anew() {
+fn l6_a_node_whose_lease_ran_out_says_so_and_comes_anew() {
     let server = Server::start();
     block_on(async {
         let store = short_lived(&server).await;
@@ -327,7 +344,7 @@ fn a_node_whose_lease_ran_out_says_so_and_comes_anew() {
 }
 
 #[test]
-fn a_session_that_the_store_cannot_be_told_of_is_over_here_before_it_is_there() {
+fn l6_a_session_that_the_store_cannot_be_told_of_is_over_here_before_it_is_there() {
     let server = Server::start();
     block_on(async {
         let store = node(&server).await;

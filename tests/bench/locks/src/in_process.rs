@@ -1,11 +1,12 @@
-//! `locks store`: what a store does without a network before it.
+//! `locks store`: what a store does without gRPC before it.
 
-use crate::load::Times;
+use crate::load::Measurement;
 use crate::meter::Meter;
 use crate::unary::LEASE;
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use lockport_store::embedded::Durability;
+use lockport_store::redis::Redis;
 use lockport_store::secret::SpaceKey;
 use lockport_store::store::{Acquire, Holder, Mode, Party, Principal, Released};
 use lockport_store::{Embedded, GrantId, LockName, Memory, Store};
@@ -16,27 +17,33 @@ use tokio::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where an embedded store is kept; without it, the store is in memory.
-    #[arg(long)]
+    /// Where an embedded store is kept.
+    #[arg(long, conflicts_with = "redis")]
     directory: Option<PathBuf>,
+
+    /// A server that has the store, as `redis://host:port`; without it and a
+    /// directory, the store is in memory.
+    #[arg(long)]
+    redis: Option<String>,
 
     /// Acquires and releases in flight.
     #[arg(long, default_value_t = 64)]
     in_flight: usize,
 
     #[command(flatten)]
-    times: Times,
+    measurement: Measurement,
 }
 
 /// Acquires and releases, and prints what was measured.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let store: Box<dyn Store> = match &arguments.directory {
-        Some(directory) => Box::new(Embedded::open(directory, Durability::Sync)?),
-        None => Box::new(Memory::new()),
+    let store: Box<dyn Store> = match (&arguments.directory, &arguments.redis) {
+        (Some(directory), _) => Box::new(Embedded::open(directory, Durability::Sync)?),
+        (None, Some(url)) => Box::new(Redis::open(url).await?),
+        (None, None) => Box::new(Memory::new()),
     };
-    let meter = arguments.times.meter()?;
+    let meter = arguments.measurement.meter()?;
     let lanes = (0..arguments.in_flight).map(|lane| lane_of(&*store, &meter, lane));
-    let (figures, _) = tokio::try_join!(meter.finish(None), try_join_all(lanes))?;
+    let (figures, _) = tokio::try_join!(meter.finish(), try_join_all(lanes))?;
     figures.print()
 }
 
@@ -61,7 +68,7 @@ async fn lane_of(store: &dyn Store, meter: &Meter, lane: usize) -> Result<()> {
         if meter.is_over() {
             break;
         }
-        asked.id = id(store.key(), &principal, lane, round);
+        asked.id = id(&store.key(), &principal, lane, round);
         let sent = Instant::now();
         store.acquire(asked.clone()).await?;
         meter.call(sent);

@@ -26,10 +26,6 @@ pub struct Arguments {
     #[arg(long)]
     server: String,
 
-    /// The server's process, to see how busy it is.
-    #[arg(long)]
-    pid: Option<u32>,
-
     /// Connections; a session has one stream on each.
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     connections: usize,
@@ -39,12 +35,12 @@ pub struct Arguments {
     in_flight: usize,
 
     #[command(flatten)]
-    times: Times,
+    measurement: Measurement,
 }
 
-/// For how long.
+/// For how long, and who is watched.
 #[derive(clap::Args)]
-pub struct Times {
+pub struct Measurement {
     /// Seconds that are measured.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -52,6 +48,10 @@ pub struct Times {
     /// Seconds before that.
     #[arg(long, default_value_t = 1)]
     warm_up: u64,
+
+    /// A process that serves, to see how busy it is; several are added up.
+    #[arg(long)]
+    pid: Vec<u32>,
 }
 
 /// What is asked of a server.
@@ -94,7 +94,7 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let load = Load {
         connections,
         in_flight: arguments.in_flight,
-        meter: arguments.times.meter()?,
+        meter: arguments.measurement.meter()?,
         run: rand::random(),
     };
     let work = async {
@@ -109,18 +109,18 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
             Target::Etcd => unary::etcd(&load).await,
         }
     };
-    let both = async { tokio::try_join!(load.meter.finish(arguments.pid), work) };
-    let (figures, ()) = timeout(arguments.times.all() + END_MAX, both)
+    let both = async { tokio::try_join!(load.meter.finish(), work) };
+    let (figures, ()) = timeout(arguments.measurement.all() + END_MAX, both)
         .await
         .context("the server stopped answering")??;
     figures.print()
 }
 
-impl Times {
+impl Measurement {
     /// A meter that begins now.
     pub fn meter(&self) -> Result<Meter> {
         let [warm_up, span] = [self.warm_up, self.seconds].map(Duration::from_secs);
-        Meter::start(warm_up, span)
+        Meter::start(warm_up, span, self.pid.clone())
     }
 
     fn all(&self) -> Duration {

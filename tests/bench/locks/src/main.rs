@@ -3,6 +3,7 @@
 //! `cargo xtask bench locks` runs these commands; each does one thing, prints
 //! one line of JSON, and fails if anything it asked for went wrong.
 
+mod by_hand;
 mod connection;
 mod echo;
 mod fill;
@@ -31,8 +32,10 @@ enum Command {
     },
     /// Put a load on a server and print what was measured.
     Load(load::Arguments),
-    /// Acquire and release on a store in this process, without a network.
+    /// Acquire and release on a store in this process, without gRPC.
     Store(in_process::Arguments),
+    /// Acquire and release on Redis, without Lockport.
+    ByHand(by_hand::Arguments),
     /// Hold locks, or wait for one, until the standard input ends.
     Fill(fill::Arguments),
 }
@@ -43,6 +46,7 @@ fn main() -> Result<()> {
         Command::Echo { address } => threads().block_on(echo::serve(&address)),
         Command::Load(arguments) => one_thread().block_on(load::run(&arguments)),
         Command::Store(arguments) => one_thread().block_on(in_process::run(arguments)),
+        Command::ByHand(arguments) => one_thread().block_on(by_hand::run(arguments)),
         Command::Fill(arguments) => one_thread().block_on(fill::run(&arguments)),
     }
 }

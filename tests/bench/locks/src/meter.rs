@@ -14,6 +14,8 @@ const LATENCY_MAX: u64 = 60_000_000_000;
 pub struct Meter {
     from: Instant,
     until: Instant,
+    /// Processes that serve.
+    servers: Vec<u32>,
     calls: Cell<u64>,
     pairs: Cell<u64>,
     latencies: RefCell<Histogram<u64>>,
@@ -34,17 +36,18 @@ pub struct Figures {
     pub samples: u64,
     /// The share of one core that the load itself used.
     pub load_busy: f64,
-    /// The share of one core that the server used, if its process is known.
+    /// The same of the servers, if their processes are known.
     pub server_busy: Option<f64>,
 }
 
 impl Meter {
-    /// A meter that counts for `span`, after `warm_up`.
-    pub fn start(warm_up: Duration, span: Duration) -> Result<Self> {
+    /// A meter that counts for `span`, after `warm_up`, and watches `servers`.
+    pub fn start(warm_up: Duration, span: Duration, servers: Vec<u32>) -> Result<Self> {
         let from = Instant::now() + warm_up;
         Ok(Self {
             from,
             until: from + span,
+            servers,
             calls: Cell::new(0),
             pairs: Cell::new(0),
             latencies: RefCell::new(Histogram::new_with_max(LATENCY_MAX, 3)?),
@@ -82,17 +85,14 @@ impl Meter {
     }
 
     /// Waits until the time is over, and says what was counted.
-    pub async fn finish(&self, server: Option<u32>) -> Result<Figures> {
+    pub async fn finish(&self) -> Result<Figures> {
         sleep_until(self.from).await;
-        let load = busy("self")?;
-        let served = server.map(|id| busy(&id.to_string())).transpose()?;
+        let (load, served) = (busy("self")?, self.served()?);
         sleep_until(self.until).await;
         let span = (self.until - self.from).as_secs_f64();
         let load_busy = (busy("self")? - load) / span;
-        let server_busy = match (server, served) {
-            (Some(id), Some(before)) => Some((busy(&id.to_string())? - before) / span),
-            _ => None,
-        };
+        let server_busy = (self.served()? - served) / span;
+        let server_busy = (!self.servers.is_empty()).then_some(server_busy);
         let latencies = self.latencies.borrow();
         let quantile = |at| latencies.value_at_quantile(at) as f64 / 1_000.0;
         Ok(Figures {
@@ -104,6 +104,11 @@ impl Meter {
             load_busy,
             server_busy,
         })
+    }
+
+    /// For how many seconds the servers have run.
+    fn served(&self) -> Result<f64> {
+        self.servers.iter().map(|id| busy(&id.to_string())).sum()
     }
 }
 

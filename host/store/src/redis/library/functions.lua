@@ -60,9 +60,9 @@ register('join', TAKES, Nodes.join)
 register('leave', GIVES, Nodes.leave)
 
 -- A node says what it had before the server was replaced.
-register('rejoin', TAKES, Nodes.rejoin)
-register('recover_session', TAKES, Recovery.session)
-register('recover_grants', TAKES, Recovery.grants)
+register('rejoin', GIVES, Nodes.rejoin)
+register('recover_session', GIVES, Recovery.session)
+register('recover_grants', GIVES, Recovery.grants)
 
 -- A node lives on: its lease is renewed, what it has acknowledged is forgotten,
 -- and a search for deadlocks goes on. Somebody watches there until `watched`.
@@ -84,5 +84,5 @@ redis.register_function({
   callback = function(keys, args)
     return Recovery.open(string.sub(keys[1], 1, -2), wall_clock(args), args)
   end,
-  flags = {},
+  flags = GIVES,
 })

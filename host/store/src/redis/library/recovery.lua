@@ -122,6 +122,10 @@ end
 local function has(grant, remaining)
   local before = Requests.get(grant.id)
   if before and before.token == grant.token then
+    if before.provisional then
+      -- The server had not heard yet that it arrived.
+      Ends.claim(before)
+    end
     if before.due and remaining then
       Deadlines.suspend(before)
       before.due = math.max(before.due, S.now + remaining)

@@ -65,7 +65,7 @@ fn commit_of(transaction: TransactionId, store: &Redis) -> Commit {
 }
 
 #[test]
-fn what_a_node_had_it_has_again() {
+fn l22_what_a_node_had_it_has_again() {
     for_each_way(async |server, forget| {
         let (one, other) = (node(server).await, node(server).await);
         let of_one = one
@@ -105,7 +105,7 @@ fn what_a_node_had_it_has_again() {
 }
 
 #[test]
-fn nothing_new_is_granted_until_all_could_say_what_they_had() {
+fn l22_nothing_new_is_granted_until_all_could_say_what_they_had() {
     for_each_way(async |server, forget| {
         let (one, other) = (node(server).await, node(server).await);
         let held = of_caller(&["a"]);
@@ -124,7 +124,7 @@ fn nothing_new_is_granted_until_all_could_say_what_they_had() {
 }
 
 #[test]
-fn those_who_waited_are_granted_what_they_waited_for() {
+fn l22_those_who_waited_are_granted_what_they_waited_for() {
     for_each_way(async |server, forget| {
         let (one, other) = (node(server).await, node(server).await);
         let held = of_caller(&["a"]);
@@ -142,7 +142,7 @@ fn those_who_waited_are_granted_what_they_waited_for() {
 }
 
 #[test]
-fn a_transaction_that_began_before_conflicts() {
+fn l22_a_transaction_that_began_before_conflicts() {
     for_each_way(async |server, forget| {
         let store = node(server).await;
         let transaction = TransactionId::mint();
@@ -164,7 +164,7 @@ fn a_transaction_that_began_before_conflicts() {
 }
 
 #[test]
-fn numbers_of_commits_and_tokens_go_on_whoever_comes_first() {
+fn l22_numbers_of_commits_and_tokens_go_on_whoever_comes_first() {
     let mut server = Server::start();
     block_on(async {
         let store = node(&server).await;
@@ -193,7 +193,7 @@ fn numbers_of_commits_and_tokens_go_on_whoever_comes_first() {
 }
 
 #[test]
-fn what_the_server_has_and_the_node_has_not_is_given_back() {
+fn l23_what_the_server_has_and_the_node_has_not_is_given_back() {
     let mut server = Server::start();
     block_on(async {
         let store = node(&server).await;
@@ -225,7 +225,7 @@ fn what_the_server_has_and_the_node_has_not_is_given_back() {
 }
 
 #[test]
-fn of_two_who_have_the_same_the_later_has_it() {
+fn l23_of_two_who_have_the_same_the_later_has_it() {
     let mut server = Server::start();
     block_on(async {
         let (one, other) = (node(&server).await, node(&server).await);
@@ -245,7 +245,7 @@ fn of_two_who_have_the_same_the_later_has_it() {
 }
 
 #[test]
-fn a_session_s_grant_that_another_has_by_now_is_lost() {
+fn l23_a_session_s_grant_that_another_has_by_now_is_lost() {
     let mut server = Server::start();
     block_on(async {
         let (one, other) = (node(&server).await, node(&server).await);
@@ -270,7 +270,7 @@ fn a_session_s_grant_that_another_has_by_now_is_lost() {
 }
 
 #[test]
-fn a_guarded_write_of_who_has_lost_the_lock_is_refused() {
+fn l22_a_guarded_write_of_who_has_lost_the_lock_is_refused() {
     let mut server = Server::start();
     block_on(async {
         let store = node(&server).await;
@@ -292,7 +292,7 @@ fn a_guarded_write_of_who_has_lost_the_lock_is_refused() {
 }
 
 #[test]
-fn whoever_watches_is_told_of_a_gap() {
+fn l22_whoever_watches_is_told_of_a_gap() {
     for_each_way(async |server, forget| {
         let store = node(server).await;
         let mut watch = store.watch(WatchQuery::default()).await.unwrap();
@@ -330,5 +330,32 @@ fn a_node_that_goes_gives_back_what_hung_on_it_at_once() {
             .unwrap();
         // Not only when its lease is over.
         assert!(holders(&stays, "a").await.is_empty());
+    });
+}
+
+#[test]
+fn a_node_that_has_much_to_say_lives_on_while_it_says_it() {
+    const TRANSACTIONS: usize = 300;
+    let mut server = Server::start();
+    block_on(async {
+        let store = short_lived(&server).await;
+        let name_of = |number: usize, at: usize| format!("many/{number}/{at}");
+        for number in 0..TRANSACTIONS {
+            let names: Vec<String> = (0..crate::store::NAMES_PER_GRANT_MAX)
+                .map(|at| name_of(number, at))
+                .collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let request = of(TransactionId::mint(), &names);
+            store.acquire(request).await.unwrap();
+        }
+        let node = store.locks.means.node.id();
+        server.replace();
+        let last = name_of(TRANSACTIONS - 1, 0);
+        assert_eq!(holders(&store, &last).await.len(), 1);
+        assert_eq!(
+            store.locks.means.node.id(),
+            node,
+            "its lease has not run out"
+        );
     });
 }

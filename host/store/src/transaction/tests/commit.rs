@@ -118,7 +118,7 @@ fn a_dropped_commit_gives_the_guards_back() {
 }
 
 #[test]
-fn a_lost_answer_is_found_out() {
+fn t9_a_lost_answer_is_found_out() {
     block_on(async {
         // Applied, and the answer lost; resolved at the second attempt.
         let lossy = Lossy::new(Loss::After, 1);
@@ -138,7 +138,7 @@ fn a_lost_answer_is_found_out() {
 }
 
 #[test]
-fn an_outcome_that_cannot_be_found_out_is_unknown_and_the_guards_are_given_back() {
+fn t9_an_outcome_that_cannot_be_found_out_is_unknown_and_the_guards_are_given_back() {
     block_on(async {
         let lossy = Lossy::new(Loss::Before, usize::MAX);
         let transaction = lossy.begin();

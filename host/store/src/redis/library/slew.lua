@@ -1,10 +1,4 @@
--- The clock of the store. Tests put another file in the place of this one.
-
--- What time the server says it is, in microseconds since 2025.
-local function wall_clock()
-  local time = redis.call('TIME')
-  return (time[1] - 1735689600) * 1000000 + time[2]
-end
+-- How the store goes by the wall clock.
 
 -- The time of the store: it follows the server's clock, but does not go back
 -- with it, and goes on by a second at most when the clock leaps.

@@ -1,0 +1,124 @@
+//! A space that is asked without a store around it, so that what one call of the
+//! library costs the server can be counted.
+
+use super::*;
+use crate::id::NodeId;
+use crate::redis::codec::{Arguments, Reached, Reply};
+use crate::redis::library::Library;
+use crate::redis::space::{Epoch, Space};
+use crate::secret::SpaceKey;
+use std::collections::BTreeMap;
+
+/// The lease of the only node: longer than any test.
+pub(super) const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A node that says only what it is told to say.
+pub(super) struct Direct {
+    connection: ::redis::Connection,
+    space: Space,
+    pub(super) node: NodeId,
+}
+
+/// What the server has done: how often it ran each command, also those that ran
+/// within a function, and for how many microseconds it ran functions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) commands: BTreeMap<String, u64>,
+    pub(super) micros: u64,
+}
+
+impl Direct {
+    /// A node of a new space.
+    pub(super) fn new(server: &Server, library: Library) -> Self {
+        let mut connection = server.connection();
+        let mut load = cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(library.text());
+        load.exec(&mut connection).unwrap();
+        let limits = Limits::default();
+        let space = Space::new("direct", library, &limits, RECLAIM_DEFAULT, None);
+        let open = space.open("a run", &Reached::default());
+        let found: Vec<Vec<u8>> = open.query(&mut connection).unwrap();
+        let epoch = Epoch::try_from(found[0].as_slice()).unwrap();
+        let key = SpaceKey::from_bytes(found[1].as_slice().try_into().unwrap());
+        space.adopt(epoch, key, Time::default());
+        let mut direct = Self {
+            connection,
+            space,
+            node: NodeId::mint(),
+        };
+        direct.call(&Arguments::join(LEASE)).joined().unwrap();
+        direct
+    }
+
+    pub(super) fn call(&mut self, arguments: &Arguments) -> Reply {
+        let call = self.space.call(self.node, arguments);
+        let reply: Vec<u8> = call
+            .query(&mut self.connection)
+            .unwrap_or_else(|error| panic!("{:?}: {error}", arguments.function));
+        Reply::read(&reply).unwrap()
+    }
+
+    /// What the server does for one call.
+    pub(super) fn call_counted(&mut self, arguments: &Arguments) -> (Reply, Done) {
+        cmd("CONFIG")
+            .arg("RESETSTAT")
+            .exec(&mut self.connection)
+            .unwrap();
+        let reply = self.call(arguments);
+        (reply, self.done())
+    }
+
+    pub(super) fn acquire(&mut self, request: &Acquire) -> Reply {
+        self.call(&self.acquiring(request))
+    }
+
+    /// How a request is asked for.
+    pub(super) fn acquiring(&self, request: &Acquire) -> Arguments {
+        Arguments::acquire(request, &request.names, self.node, request.wait, false)
+    }
+
+    /// How a number of `INFO memory` stands.
+    pub(super) fn memory(&mut self, field: &str) -> u64 {
+        let text: String = cmd("INFO")
+            .arg("memory")
+            .query(&mut self.connection)
+            .unwrap();
+        let mut fields = text.lines().filter_map(|it| it.split_once(':'));
+        let (_, value) = fields.find(|it| it.0 == field).unwrap();
+        value.trim().parse().unwrap()
+    }
+
+    /// What was done since the counters were set back, but for counting.
+    fn done(&mut self) -> Done {
+        let text: String = cmd("INFO")
+            .arg("commandstats")
+            .query(&mut self.connection)
+            .unwrap();
+        let mut done = Done::default();
+        for line in text.lines() {
+            let Some((name, numbers)) = line
+                .strip_prefix("cmdstat_")
+                .and_then(|it| it.split_once(':'))
+            else {
+                continue;
+            };
+            let number = |field: &str| -> u64 {
+                let mut fields = numbers.split(',').filter_map(|it| it.split_once('='));
+                fields.find(|it| it.0 == field).unwrap().1.parse().unwrap()
+            };
+            match name {
+                "fcall" => done.micros = number("usec"),
+                "info" | "config|resetstat" => {}
+                _ => drop(done.commands.insert(name.to_owned(), number("calls"))),
+            }
+        }
+        done
+    }
+}
+
+impl Done {
+    /// How many commands ran within the function.
+    pub(super) fn count(&self) -> u64 {
+        self.commands.values().sum()
+    }
+}
