@@ -48,7 +48,8 @@ pub struct RedisUrl {
 // Less than the shortest lease, and a pause of the machine would be the node's
 // end; more than the longest, and a node's locks would be held long after it.
 const LEASE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3600);
-const RECLAIM: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(600);
+// Less than two beats, and a node that is not asked anything could hear too late.
+const RECLAIM: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 const ANSWER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
 

@@ -205,7 +205,7 @@ fn what_is_wrong_with_a_store_is_named_with_what_there_is() {
         ),
         (
             "store.reclaim = \"11m\"",
-            "lockport.toml:1: `store.reclaim` is 11m; it must be 500ms to 10m",
+            "lockport.toml:1: `store.reclaim` is 11m; it must be 1s to 10m",
         ),
         (
             "store.timeout = \"61s\"",
