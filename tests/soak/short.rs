@@ -43,7 +43,7 @@ async fn keeps_every_promise(storage: Storage, nodes: usize) {
             nodes,
             load: LOAD,
         },
-        faults: Fault::defaults(),
+        faults: faults(),
         size: LoadSize::DEFAULT,
         validates_readers: false,
         places: Places {
@@ -59,4 +59,11 @@ async fn keeps_every_promise(storage: Storage, nodes: usize) {
         let path = report::write(&scratch.join("soak"), &plan, &round).expect("there is room");
         panic!("a promise was broken; the history is in {}", path.display());
     }
+}
+
+/// All but the death of Redis: a recovery outlasts a short round. Those rounds are
+/// long ones, of `cargo xtask soak`.
+fn faults() -> Vec<Fault> {
+    let all = Fault::defaults().into_iter();
+    all.filter(|it| *it != Fault::StoreKill).collect()
 }
