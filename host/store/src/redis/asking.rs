@@ -149,8 +149,12 @@ impl Asking {
         let Some((_, token)) = token else { return };
         let claim = Arguments::claim(id, *token);
         if !self.begin_call(id) {
-            // Nobody waits for it, and so nobody will say that it arrived.
-            return self.errands.try_once(node, Arguments::abandon(id));
+            // Nobody waits for it, and so nobody will say that it arrived; unless
+            // somebody has heard of it by the answer to a call.
+            if !self.holdings.contains(id) {
+                self.errands.try_once(node, Arguments::abandon(id));
+            }
+            return;
         }
         let asking = self.clone();
         let claiming = async move {
