@@ -6,11 +6,13 @@
 
 mod grpc;
 mod json;
+mod served;
 mod session;
 mod watch;
 
 pub(crate) use grpc::LockApi;
 pub(crate) use json::{JsonApi, encoded};
+pub(crate) use served::assert_served_in_order;
 pub(crate) use session::{Opened, SessionStream};
 pub(crate) use watch::{ServerSentEvents, Watching};
 

@@ -37,8 +37,8 @@ pub(crate) use history::{Held, History, check_events};
 pub(crate) use http::{Answer, BodyEnd, Client, Connection, H2, request};
 pub(crate) use lock_api::{
     Answered, Ask, IsRefused, JsonApi, LockApi, Refused, SessionStream, Speaks, Told, Watching,
-    acquire, acquire_waiting, address_of, brief_grant, duration, encoded, millis, runtime, shared,
-    wait_for,
+    acquire, acquire_waiting, address_of, assert_served_in_order, brief_grant, duration, encoded,
+    millis, runtime, shared, wait_for,
 };
 pub(crate) use logs::Logs;
 pub(crate) use long::{is_long, report};

@@ -2,8 +2,8 @@
 //! circles of waiters that would never have ended.
 
 use crate::harness::{
-    Answered, IsRefused, LockApi, Node, Speaks, Storage, acquire, acquire_waiting, check_events,
-    shared,
+    Answered, IsRefused, LockApi, Node, Speaks, Storage, acquire, acquire_waiting,
+    assert_served_in_order, check_events, shared,
 };
 use lockport_proto::lock::event::Kind;
 use lockport_proto::lock::{AcquireRequest, AcquireResponse, Event, Mode, WatchRequest};
@@ -26,32 +26,8 @@ const READERS: usize = 4;
 
 fn l14_fifty_waiters_are_granted_in_the_order_in_which_they_came(storage: Storage) {
     let node = Node::builder().storage(storage).start();
-    let api = LockApi::of(&node);
     let connections: Vec<LockApi> = (0..CONNECTIONS).map(|_| LockApi::of(&node)).collect();
-    let order = std::sync::Mutex::new(Vec::new());
-    let holder = api.grant(acquire(["a"]));
-    thread::scope(|scope| {
-        for waiter in 0..WAITERS {
-            let by = &connections[waiter as usize % CONNECTIONS];
-            let order = &order;
-            scope.spawn(move || {
-                let grant = by.grant(acquire_waiting(["a"]));
-                // In the order of the grants, because it still holds the lock.
-                let mut order = order.lock().expect("no waiter panics");
-                order.push((waiter, grant.fencing_token));
-                drop(order);
-                by.release(&grant.id).expect("it is held");
-            });
-            api.wait_until_waiting("a", waiter + 1);
-        }
-        let waiters = api.look("a").waiters;
-        assert_eq!(waiters.len(), WAITERS as usize);
-        api.release(&holder.id).expect("it is held");
-    });
-    let order = order.into_inner().expect("no waiter panics");
-    let came: Vec<u32> = order.iter().map(|(waiter, _)| *waiter).collect();
-    assert_eq!(came, (0..WAITERS).collect::<Vec<_>>());
-    assert!(order.is_sorted_by_key(|(_, token)| *token), "{order:?}");
+    assert_served_in_order(&connections, WAITERS);
 }
 
 fn l15_a_writer_is_granted_after_the_readers_that_were_there_and_before_later_ones(

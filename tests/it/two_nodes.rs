@@ -5,7 +5,8 @@
 
 use crate::harness::{
     Builder, HeldLock, IsRefused, LockApi, Node, RedisServer, Speaks, Told, acquire,
-    acquire_waiting, check_events, eventually, is_long, millis, report, steps,
+    acquire_waiting, assert_served_in_order, check_events, eventually, is_long, millis, report,
+    steps,
 };
 use lockport_proto::lock::event::Kind;
 use lockport_proto::lock::release_response::Outcome;
@@ -13,7 +14,7 @@ use lockport_proto::lock::session_request::Operation;
 use lockport_proto::lock::{Event, OpenSession, WatchRequest};
 use rustix::process::Signal;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use toml::Value as Toml;
@@ -37,7 +38,7 @@ const GRANTS: usize = 10;
 const IN_SESSION: usize = 100;
 
 /// Waiters of L14, and nodes.
-const WAITERS: usize = 50;
+const WAITERS: u32 = 50;
 const NODES: usize = 5;
 
 /// Nodes of one space, in a server of their own.
@@ -163,27 +164,7 @@ fn l14_fifty_waiters_at_five_nodes_are_granted_in_the_order_in_which_they_came()
     let space = space();
     let nodes: Vec<Node> = (0..NODES).map(|_| space.beside().start()).collect();
     let apis: Vec<LockApi> = nodes.iter().map(LockApi::of).collect();
-    let order = Mutex::new(Vec::new());
-    let holder = apis[0].grant(acquire(["a"]));
-    thread::scope(|scope| {
-        for waiter in 0..WAITERS {
-            let (by, order) = (&apis[waiter % NODES], &order);
-            scope.spawn(move || {
-                let grant = by.grant(acquire_waiting(["a"]));
-                // In the order of the grants, because it still holds the lock.
-                let mut order = order.lock().expect("no waiter panics");
-                order.push((waiter, grant.fencing_token));
-                drop(order);
-                by.release(&grant.id).expect("it is held");
-            });
-            apis[0].wait_until_waiting("a", waiter as u32 + 1);
-        }
-        apis[1].release(&holder.id).expect("it is held");
-    });
-    let order = order.into_inner().expect("no waiter panics");
-    let came: Vec<usize> = order.iter().map(|(waiter, _)| *waiter).collect();
-    assert_eq!(came, (0..WAITERS).collect::<Vec<_>>());
-    assert!(order.is_sorted_by_key(|(_, token)| *token), "{order:?}");
+    assert_served_in_order(&apis, WAITERS);
 }
 
 #[test]

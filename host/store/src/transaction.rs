@@ -351,14 +351,13 @@ impl Transaction {
             return Err(LockError::Closed);
         }
         let mut own = None;
-        if let Some(first) = granted.acquired.first() {
+        if !granted.acquired.is_empty() {
             inner.granted += 1;
-            let token = granted.tokens.iter().find(|(name, _)| name == first);
             let grant = Arc::new(Grant {
                 id,
                 ordinal: inner.granted,
                 names: granted.acquired.clone(),
-                token: token.map_or(0, |(_, token)| *token),
+                token: granted.own_token().unwrap_or(0),
                 origin,
             });
             inner.grants.push(grant.clone());

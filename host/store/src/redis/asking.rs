@@ -26,7 +26,7 @@ use super::Means;
 use super::codec::{Arguments, Claimed};
 use super::errands::Errands;
 use super::holdings::Holdings;
-use super::link::{CallError, Link, Room};
+use super::link::{CallError, Link, Room, recovery_pause};
 use super::node::{Node, over};
 use super::transactions::Transactions;
 use crate::core::hash::IdMap;
@@ -41,10 +41,6 @@ use tokio::sync::oneshot;
 
 /// How many may wait for the answer to one request id at once.
 const ASKERS_MAX: usize = 1_000;
-
-/// The shortest pause before a request is made again while the space is
-/// recovered.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// All who ask at this node.
 pub(super) struct Asking {
@@ -141,13 +137,14 @@ impl Asking {
 
     /// A wait has ended well.
     pub(super) fn granted(self: &Arc<Self>, node: NodeId, id: GrantId, granted: Granted) {
-        let Some(first) = granted.acquired.first() else {
+        if granted.acquired.is_empty() {
             // Its transaction has it all already: there is nothing to claim.
             return self.tell(id, Ok(granted));
+        }
+        let Some(token) = granted.own_token() else {
+            return;
         };
-        let token = granted.tokens.iter().find(|(name, _)| name == first);
-        let Some((_, token)) = token else { return };
-        let claim = Arguments::claim(id, *token);
+        let claim = Arguments::claim(id, token);
         if !self.begin_call(id) {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
@@ -269,16 +266,12 @@ impl Asking {
         call: &Call,
         reply: &Result<super::codec::Reply, CallError>,
     ) -> Option<Duration> {
-        let left = match reply {
-            Ok(reply) => reply.recovering()?,
-            Err(CallError::Recovering) => PAUSE_MIN,
-            Err(_) => return None,
-        };
+        let pause = recovery_pause(reply)?;
         let patience = call.remaining(self.node.clock().now());
         let asked = self.table();
         let asked = asked.asked.get(&call.request.id);
         let is_wanted = asked.is_some_and(|it| it.has(call.number));
-        (is_wanted && !patience.is_zero()).then(|| left.max(PAUSE_MIN).min(patience))
+        (is_wanted && !patience.is_zero()).then(|| pause.min(patience))
     }
 
     /// The store has answered, or not.

@@ -43,16 +43,13 @@ struct Holding {
 impl Holdings {
     /// A request was granted.
     pub(super) fn granted(&self, request: &Acquire, granted: &Granted, now: Time) {
-        let Some(first) = granted.acquired.first() else {
-            return;
-        };
-        let Some((_, token)) = granted.tokens.iter().find(|it| it.0 == *first) else {
+        let Some(token) = granted.own_token() else {
             return;
         };
         let held = Held {
             names: granted.acquired.clone(),
             mode: request.mode,
-            token: *token,
+            token,
             since: granted.since,
             lease: request.lease,
             party: request.party.clone(),
@@ -82,19 +79,15 @@ impl Holdings {
     /// A transaction has ended, and with it all its grants.
     pub(super) fn transaction_ended(&self, transaction: TransactionId) {
         let mut table = self.table();
-        let held = table.of_transactions.remove(&transaction);
-        for id in held.into_iter().flatten() {
-            table.held.remove(&id);
-        }
+        let members = table.of_transactions.remove(&transaction);
+        table.forget_all(members);
     }
 
     /// A session is not attached here any more.
     pub(super) fn session_left(&self, session: SessionId) {
         let mut table = self.table();
-        let held = table.of_sessions.remove(&session);
-        for id in held.into_iter().flatten() {
-            table.held.remove(&id);
-        }
+        let members = table.of_sessions.remove(&session);
+        table.forget_all(members);
     }
 
     /// The node's lease is over: only what hangs on nothing is left.
@@ -145,6 +138,13 @@ impl Table {
             Holder::Caller => {}
         }
         self.held.insert(id, holding);
+    }
+
+    /// Forgets those that hung on something that is struck out already.
+    fn forget_all(&mut self, members: Option<HashSet<GrantId>>) {
+        for id in members.into_iter().flatten() {
+            self.held.remove(&id);
+        }
     }
 
     fn forget(&mut self, id: GrantId) {

@@ -49,6 +49,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// See [`PAUSE_MIN`].
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// The shortest pause before a call is made again while the space is recovered.
+const RECOVERY_PAUSE_MIN: Duration = Duration::from_millis(20);
+
 /// How often a call is made again because the space was not what it was.
 const RECOVERIES_MAX: usize = 3;
 
@@ -194,19 +197,29 @@ impl Link {
         receiver
     }
 
+    /// Has a call made in its turn. It is made even if this is dropped.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, CallError>> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let room = self.room().await;
+        let called = self.spawn(async move {
+            let answer = call.await;
+            drop(room);
+            answer
+        });
+        called.await.unwrap_or(Err(CallError::Closed))
+    }
+
     /// Calls a function of the library. It is done even if this is dropped.
     pub(super) async fn call(
         &self,
         node: NodeId,
         arguments: Arguments,
     ) -> Result<Reply, CallError> {
-        let (room, link) = (self.room().await, self.clone());
-        let called = self.spawn(async move {
-            let reply = link.call_here(node, &arguments).await;
-            drop(room);
-            reply
-        });
-        called.await.unwrap_or(Err(CallError::Closed))
+        let link = self.clone();
+        self.in_turn(async move { link.call_here(node, &arguments).await })
+            .await
     }
 
     /// As [`Link::call`], but nothing is done if the space is not what it was.
@@ -215,13 +228,9 @@ impl Link {
         node: NodeId,
         arguments: Arguments,
     ) -> Result<Reply, CallError> {
-        let (room, link) = (self.room().await, self.clone());
-        let called = self.spawn(async move {
-            let reply = link.call_once(node, &arguments).await;
-            drop(room);
-            reply
-        });
-        called.await.unwrap_or(Err(CallError::Closed))
+        let link = self.clone();
+        self.in_turn(async move { link.call_once(node, &arguments).await })
+            .await
     }
 
     /// Waits, wherever it is waited for.
@@ -280,13 +289,9 @@ impl Link {
 
     /// Reads something of the space with a command of the server's own.
     pub(super) async fn read(&self, command: Cmd) -> Result<Value, CallError> {
-        let (room, link) = (self.room().await, self.clone());
-        let read = self.spawn(async move {
-            let read = link.read_here(&command).await;
-            drop(room);
-            read
-        });
-        read.await.unwrap_or(Err(CallError::Closed))
+        let link = self.clone();
+        self.in_turn(async move { link.read_here(&command).await })
+            .await
     }
 
     async fn read_here(&self, command: &Cmd) -> Result<Value, CallError> {
@@ -495,6 +500,17 @@ impl From<CallError> for StoreError {
             error => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+/// How long to wait before a call is made again that was not done because the
+/// space is recovered; `None` if that is not why.
+pub(super) fn recovery_pause(reply: &Result<Reply, CallError>) -> Option<Duration> {
+    let left = match reply {
+        Ok(reply) => reply.recovering()?,
+        Err(CallError::Recovering) => Duration::ZERO,
+        Err(_) => return None,
+    };
+    Some(left.max(RECOVERY_PAUSE_MIN))
 }
 
 /// Loads the library, unless somebody else has meanwhile. One that is there is

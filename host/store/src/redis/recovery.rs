@@ -136,23 +136,19 @@ impl Ears {
         sessions: &[SessionId],
     ) -> Result<(), CallError> {
         let space = link.space();
-        for id in members(link, on, space.of_node("t:", node)).await? {
-            if !self.holdings.contains(id) && !self.asking.is_asked(id) {
-                let release = Arguments::release(id, &Principal::node());
-                link.call_on(on, node, &release).await?;
+        let mut groups = vec![space.of_node("t:", node)];
+        groups.extend(sessions.iter().map(|it| space.of_session(*it)));
+        for group in groups {
+            for id in members(link, on, group).await? {
+                if !self.holdings.contains(id) && !self.asking.is_asked(id) {
+                    let release = Arguments::release(id, &Principal::node());
+                    link.call_on(on, node, &release).await?;
+                }
             }
         }
         for id in members(link, on, space.of_node("w:", node)).await? {
             if !self.asking.is_asked(id) {
                 link.call_on(on, node, &Arguments::abandon(id)).await?;
-            }
-        }
-        for session in sessions {
-            for id in members(link, on, space.of_session(*session)).await? {
-                if !self.holdings.contains(id) && !self.asking.is_asked(id) {
-                    let release = Arguments::release(id, &Principal::node());
-                    link.call_on(on, node, &release).await?;
-                }
             }
         }
         Ok(())

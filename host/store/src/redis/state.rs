@@ -2,7 +2,7 @@
 
 use super::Means;
 use super::codec::Arguments;
-use super::link::{CallError, Link};
+use super::link::{CallError, Link, recovery_pause};
 use super::node::Node;
 use super::transactions::Transactions;
 use crate::id::CommitId;
@@ -14,11 +14,6 @@ use crate::store::{
 };
 use bytes::Bytes;
 use redis::{Value, cmd};
-use std::time::Duration;
-
-/// The shortest pause before a commit is sent again while the space is
-/// recovered.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// How many bytes of a stored value are its version.
 const VERSION: usize = 8;
@@ -93,13 +88,8 @@ pub(super) async fn commit(
         let node = node.alive().map_err(|error| fenced(commit, error))?;
         let before = transactions.commits(commit.transaction);
         let reply = link.call_as_is(node, Arguments::commit(commit, node)).await;
-        let pause = match &reply {
-            Ok(reply) => reply.recovering(),
-            Err(CallError::Recovering) => Some(Duration::ZERO),
-            Err(_) => None,
-        };
-        if let Some(pause) = pause {
-            link.pause(pause.max(PAUSE_MIN)).await;
+        if let Some(pause) = recovery_pause(&reply) {
+            link.pause(pause).await;
             continue;
         }
         let committed = reply.and_then(|it| Ok(it.committed()?));

@@ -369,6 +369,15 @@ pub struct LockPage {
     pub more: bool,
 }
 
+impl Granted {
+    /// The token of the grant itself; `None` if there is none of that id.
+    pub(crate) fn own_token(&self) -> Option<Token> {
+        let first = self.acquired.first()?;
+        let own = self.tokens.iter().find(|(name, _)| name == first);
+        own.map(|(_, token)| *token)
+    }
+}
+
 impl Principal {
     /// The principal of this name.
     pub fn new(name: &str) -> Self {

@@ -30,21 +30,10 @@ fn turn() -> impl Strategy<Value = Turn> {
 /// What those who wait are told, and what those who watch are: only within each
 /// there is an order.
 fn in_order(effects: Vec<Effect>) -> (Vec<Effect>, Vec<Effect>) {
-    let told = |it: &Effect| {
-        matches!(
-            it,
-            Effect::Granted(..)
-                | Effect::TimedOut(_)
-                | Effect::Cancelled(_)
-                | Effect::Deadlock(..)
-                | Effect::Lost(..)
-                | Effect::Unattached(_)
-        )
-    };
     let events = effects.iter().filter(|it| matches!(it, Effect::Event(_)));
     let events = events.cloned().collect();
     let mut effects = effects;
-    effects.retain(told);
+    effects.retain(Effect::is_told);
     (effects, events)
 }
 

@@ -19,6 +19,21 @@ pub(super) struct World {
     pub(super) effects: Vec<Effect>,
 }
 
+impl Effect {
+    /// Whether somebody who waits or is attached is told.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(
+            self,
+            Effect::Granted(..)
+                | Effect::TimedOut(_)
+                | Effect::Cancelled(_)
+                | Effect::Deadlock(..)
+                | Effect::Lost(..)
+                | Effect::Unattached(_)
+        )
+    }
+}
+
 impl World {
     pub(super) fn new() -> Self {
         Self::with(Limits::default())
@@ -193,18 +208,7 @@ impl World {
     /// was asked.
     pub(super) fn told(&mut self) -> Vec<Effect> {
         let effects = std::mem::take(&mut self.effects).into_iter();
-        let told = |it: &Effect| {
-            matches!(
-                it,
-                Effect::Granted(..)
-                    | Effect::TimedOut(_)
-                    | Effect::Cancelled(_)
-                    | Effect::Deadlock(..)
-                    | Effect::Lost(..)
-                    | Effect::Unattached(_)
-            )
-        };
-        effects.filter(told).collect()
+        effects.filter(Effect::is_told).collect()
     }
 
     /// What is to be written down, since the last time this was asked.

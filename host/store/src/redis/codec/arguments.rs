@@ -93,6 +93,7 @@ impl Arguments {
 
     /// A request that has been found to be allowed, its names without
     /// repetitions.
+    ///
     /// `again` says that the node has asked it before, whether or not the server
     /// knows.
     pub(crate) fn acquire(
@@ -102,11 +103,7 @@ impl Arguments {
         wait: Duration,
         again: bool,
     ) -> Self {
-        let Party {
-            principal,
-            owner,
-            label,
-        } = &request.party;
+        let [principal, owner, label] = party_of(&request.party);
         let values = [
             grant(request.id),
             request.repeatable.into(),
@@ -115,9 +112,9 @@ impl Arguments {
             life_of(request.holder, node),
             or_false(request.lease.map(micros)),
             micros(wait),
-            text(principal.as_str()),
-            or_false(owner.as_deref().map(text)),
-            text(label),
+            principal,
+            owner,
+            label,
             again.into(),
         ];
         Self::new(Function::Acquire, values)
@@ -160,18 +157,14 @@ impl Arguments {
     }
 
     pub(crate) fn open_session(request: &OpenSession) -> Self {
-        let Party {
-            principal,
-            owner,
-            label,
-        } = &request.party;
+        let [principal, owner, label] = party_of(&request.party);
         let values = [
             session(request.id),
             micros(request.ttl),
             micros(request.grace),
-            text(principal.as_str()),
-            or_false(owner.as_deref().map(text)),
-            text(label),
+            principal,
+            owner,
+            label,
         ];
         Self::new(Function::OpenSession, values)
     }
@@ -271,18 +264,14 @@ impl Arguments {
         times: (Duration, Duration),
         party: &Party,
     ) -> Self {
-        let Party {
-            principal,
-            owner,
-            label,
-        } = party;
+        let [principal, owner, label] = party_of(party);
         let values = [
             session(id),
             micros(times.0),
             micros(times.1),
-            text(principal.as_str()),
-            or_false(owner.as_deref().map(text)),
-            text(label),
+            principal,
+            owner,
+            label,
             attachment.0.into(),
         ];
         Self::new(Function::RecoverSession, values)
@@ -294,11 +283,7 @@ impl Arguments {
         grants: &[(GrantId, Held, Option<Duration>)],
     ) -> Self {
         let each = grants.iter().map(|(id, held, remaining)| {
-            let Party {
-                principal,
-                owner,
-                label,
-            } = &held.party;
+            let [principal, owner, label] = party_of(&held.party);
             list([
                 grant(*id),
                 list(held.names.iter().map(|it| text(it.as_str()))),
@@ -307,9 +292,9 @@ impl Arguments {
                 held.since.as_micros().into(),
                 or_false(held.lease.map(micros)),
                 or_false(remaining.map(micros)),
-                text(principal.as_str()),
-                or_false(owner.as_deref().map(text)),
-                text(label),
+                principal,
+                owner,
+                label,
                 life_of(held.holder, node),
                 held.repeatable.into(),
             ])
@@ -338,6 +323,15 @@ fn write(write: &Write) -> Value {
         or_false(write.guard.as_ref().map(|it| text(it.as_str()))),
         write.absence_read.into(),
     ])
+}
+
+/// Whose something is: principal, owner, label.
+fn party_of(party: &Party) -> [Value; 3] {
+    [
+        text(party.principal.as_str()),
+        or_false(party.owner.as_deref().map(text)),
+        text(&party.label),
+    ]
 }
 
 fn commit_id(id: CommitId) -> [Value; 2] {

@@ -20,6 +20,14 @@ local function deadline(node)
   return NODE .. sortable(0) .. node
 end
 
+-- The node that calls lasts until then.
+local function lasts(record, due)
+  Deadlines.remove(deadline(S.node))
+  record.due = due
+  set(S.node, record)
+  Deadlines.add(due, deadline(S.node))
+end
+
 -- Whether a node lives. Nothing may hang on one that does not.
 function Nodes.lives(node)
   local record = Nodes.get(node)
@@ -79,10 +87,7 @@ function Nodes.beat(lease, acknowledged)
   if not record or record.due <= S.now then
     return { 'gone' }
   end
-  Deadlines.remove(deadline(S.node))
-  record.due = math.max(record.due, S.now + lease)
-  Deadlines.add(record.due, deadline(S.node))
-  set(S.node, record)
+  lasts(record, math.max(record.due, S.now + lease))
   local kept = call('LLEN', key('i:') .. S.node)
   local needless = kept - (record.number - acknowledged)
   if needless > 0 then
@@ -105,11 +110,8 @@ end
 -- `received`: the next ones go on from there.
 function Nodes.rejoin(lease, received)
   local record = Nodes.get(S.node) or { due = 0, number = 0 }
-  Deadlines.remove(deadline(S.node))
-  record.due = math.max(record.due, S.now + lease)
   record.number = math.max(record.number, received)
-  set(S.node, record)
-  Deadlines.add(record.due, deadline(S.node))
+  lasts(record, math.max(record.due, S.now + lease))
   return { 'joined' }
 end
 
@@ -118,10 +120,7 @@ end
 function Nodes.leave()
   local record = Nodes.get(S.node)
   if record then
-    Deadlines.remove(deadline(S.node))
-    record.due = S.now
-    set(S.node, record)
-    Deadlines.add(record.due, deadline(S.node))
+    lasts(record, S.now)
     Deadlines.pass()
   end
   return { 'left', Nodes.get(S.node) ~= nil }

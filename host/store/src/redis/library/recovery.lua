@@ -129,7 +129,6 @@ local function has(grant, remaining)
     if before.due and remaining then
       Deadlines.suspend(before)
       before.due = math.max(before.due, S.now + remaining)
-      before.provisional = false
       Deadlines.resume(before)
     end
     Nodes.asks_too(before, S.node)

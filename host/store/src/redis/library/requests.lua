@@ -24,18 +24,10 @@ local FIELDS = { 'arrival', 'asked', 'mode', 'locks', 'views', 'lease', 'token',
 
 function Requests.get(id)
   local request = S.requests[id]
-  if request ~= nil then
-    return request
+  if request == nil then
+    request = read_record('r', id, FIELDS)
+    S.requests[id] = request
   end
-  local text = call('HGET', key('r'), id)
-  request = false
-  if text then
-    request = { id = id }
-    for at, value in ipairs(cmsgpack.unpack(text)) do
-      request[FIELDS[at]] = value
-    end
-  end
-  S.requests[id] = request
   return request
 end
 
@@ -44,15 +36,7 @@ function Requests.changed(request)
 end
 
 function Requests.flush()
-  for id, request in pairs(S.requests) do
-    if request and request.is_changed then
-      local record = {}
-      for at, field in ipairs(FIELDS) do
-        record[at] = request[field]
-      end
-      call('HSET', key('r'), id, cmsgpack.pack(record))
-    end
-  end
+  write_records('r', S.requests, FIELDS)
 end
 
 function Requests.is_held(request)

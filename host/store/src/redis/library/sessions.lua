@@ -10,31 +10,15 @@ local SESSION_FIELDS = { 'serial', 'ttl', 'grace', 'principal', 'owner', 'label'
 
 function Sessions.get(id)
   local session = S.sessions[id]
-  if session ~= nil then
-    return session
+  if session == nil then
+    session = read_record('s', id, SESSION_FIELDS)
+    S.sessions[id] = session
   end
-  local text = call('HGET', key('s'), id)
-  session = false
-  if text then
-    session = { id = id }
-    for at, value in ipairs(cmsgpack.unpack(text)) do
-      session[SESSION_FIELDS[at]] = value
-    end
-  end
-  S.sessions[id] = session
   return session
 end
 
 function Sessions.flush()
-  for id, session in pairs(S.sessions) do
-    if session and session.is_changed then
-      local record = {}
-      for at, field in ipairs(SESSION_FIELDS) do
-        record[at] = session[field]
-      end
-      call('HSET', key('s'), id, cmsgpack.pack(record))
-    end
-  end
+  write_records('s', S.sessions, SESSION_FIELDS)
 end
 
 local function deadline(session)

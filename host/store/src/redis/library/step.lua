@@ -27,7 +27,7 @@
 --   e eo eu:     ids that have ended (ended.lua)
 --   x xl         searches for deadlocks that are not finished (deadlock.lua)
 --   v: k: vn: c  values, keys, versions and changes (state.lua)
---   o oo         outcomes of commits (records.lua)
+--   o oo         outcomes of commits (state.lua)
 --   ev           events for who watches (tell.lua)
 --   id ef y      what recovery needs (recovery.lua)
 
@@ -57,6 +57,32 @@ end
 
 local function key(name)
   return S.tag .. name
+end
+
+-- A record of a hash: these fields, in their order; false if there is none.
+local function read_record(hash, id, fields)
+  local text = call('HGET', key(hash), id)
+  if not text then
+    return false
+  end
+  local record = { id = id }
+  for at, value in ipairs(cmsgpack.unpack(text)) do
+    record[fields[at]] = value
+  end
+  return record
+end
+
+-- Writes back those of a hash that have changed.
+local function write_records(hash, records, fields)
+  for id, record in pairs(records) do
+    if record and record.is_changed then
+      local values = {}
+      for at, field in ipairs(fields) do
+        values[at] = record[field]
+      end
+      call('HSET', key(hash), id, cmsgpack.pack(values))
+    end
+  end
 end
 
 -- Six bytes that compare as the number does.

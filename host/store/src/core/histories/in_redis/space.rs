@@ -198,12 +198,12 @@ impl Space {
     }
 
     fn claim(&mut self, id: GrantId, granted: &Granted, now: Time, core: &Core) {
-        let Some(name) = granted.acquired.first() else {
+        if granted.acquired.is_empty() {
             return;
-        };
-        let own = granted.tokens.iter().find(|it| it.0 == *name).unwrap();
+        }
+        let own = granted.own_token().unwrap();
         let claimed = self
-            .call(&Arguments::claim(id, own.1), now)
+            .call(&Arguments::claim(id, own), now)
             .claimed()
             .unwrap();
         // Its session may have ended in the same step.
