@@ -98,5 +98,5 @@ pub use guard::Guard;
 pub use life::Lost;
 pub use lockport_proto::{Duration as WireDuration, Reason, Timestamp, lock as api, random_id};
 pub use options::{Options, SessionOptions};
-pub use session::Session;
+pub use session::{RETURN_MAX, Session};
 pub use watch::{Item, Watch, Watching};

@@ -10,7 +10,8 @@
 //! Whoever asks enters the request in the table and queues it on the stream.
 //! The stream's task matches answers with requests and beats. When the stream
 //! breaks it attaches the session to another, and sends again what is under
-//! way; nobody who asked hears of it.
+//! way; nobody who asked hears of it. While nothing is under way that has time:
+//! see [`RETURN_MAX`].
 
 mod stream;
 mod table;
@@ -27,6 +28,7 @@ use lockport_proto::lock::session_response::Result as Answered;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Opened;
+pub use stream::RETURN_MAX;
 use table::Table;
 use tokio::time::Instant;
 

@@ -40,6 +40,18 @@ use tonic::Streaming;
 /// How many requests are queued on a stream at most; whoever has another waits.
 const QUEUE: usize = 256;
 
+/// The longest that a session whose stream broke stays away while nothing is
+/// asked of it. When a server is started again all sessions have lost their
+/// streams at once; those that are in no hurry come back one by one, by chance,
+/// so that nobody else waits for them. Never longer than a third of what the
+/// session has left to live; whatever is asked of it, or was, brings it back at
+/// once.
+pub const RETURN_MAX: Duration = Duration::from_secs(20);
+
+/// Which part of what it has left to live a session stays away at most: there
+/// has to be time for some more tries.
+const RETURN_PART: u32 = 3;
+
 /// The id of the first request of a stream.
 const OPEN_ID: u64 = u64::MAX;
 
@@ -220,6 +232,8 @@ impl Opened {
                             break Lost::Elsewhere;
                         }
                         sleep(Backoff::new().pause()).await;
+                    } else {
+                        shared.table.asked_within(return_within(&keeping)).await;
                     }
                 }
             }
@@ -258,6 +272,7 @@ async fn attach_again(shared: &Shared, keeping: &Keeping, secret: &str) -> Resul
                 Err(error) => {
                     tracing::debug!(%error, "a session could not be attached and is tried again");
                     sleep(backoff.pause()).await;
+                    shared.table.asked_within(return_within(keeping)).await;
                 }
             }
         }
@@ -269,6 +284,15 @@ async fn attach_again(shared: &Shared, keeping: &Keeping, secret: &str) -> Resul
     // It was attached, so it lives from when that was asked for.
     keeping.extend(life::deadline(attached.sent, shared.lease));
     Ok(attached)
+}
+
+/// How long a session that nobody asks anything stays away, by chance: see
+/// [`RETURN_MAX`].
+fn return_within(keeping: &Keeping) -> Duration {
+    let left = keeping.until().saturating_duration_since(Instant::now());
+    (left / RETURN_PART)
+        .min(RETURN_MAX)
+        .mul_f64(rand::random::<f64>())
 }
 
 /// Whether it is no use to attach the session again.

@@ -10,8 +10,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 /// How many losses are remembered whose grants were not heard of yet. More than
 /// a server has in flight on a stream, so that none is missed; bounded, for some
@@ -20,7 +20,11 @@ const LOST_EARLY_MAX: usize = 16_384;
 
 /// What is under way, and the grants.
 #[derive(Debug, Default)]
-pub(super) struct Table(Mutex<Entries>);
+pub(super) struct Table {
+    entries: Mutex<Entries>,
+    /// Something was asked while there was no stream.
+    asked: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -71,6 +75,9 @@ impl Table {
             return Err(ended(lost));
         }
         let id = entries.next_id();
+        if entries.outgoing.is_none() {
+            self.asked.notify_one();
+        }
         let unsent = entries.outgoing.clone().map(|outgoing| {
             let operation = Some(operation.clone());
             (SessionRequest { id, operation }, outgoing)
@@ -125,6 +132,19 @@ impl Table {
     /// The stream is broken.
     pub(super) fn detach(&self) {
         self.lock().outgoing = None;
+    }
+
+    /// Waits until something is under way, but no longer than this. Dropping
+    /// the future changes nothing.
+    pub(super) async fn asked_within(&self, longest: Duration) {
+        let asked = async {
+            // A notice may be of something that was given up since.
+            while self.lock().under_way.is_empty() {
+                self.asked.notified().await;
+            }
+        };
+        // Either will do.
+        drop(timeout(longest, asked).await);
     }
 
     /// The session has ended: nothing is answered any more.
@@ -190,7 +210,7 @@ impl Table {
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // Nothing below panics half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -349,6 +369,25 @@ mod tests {
         table.settle(granted(1, last));
         first.answer().await.unwrap();
         assert_eq!(table.life_of(last).unwrap().fate(), Some(Lost::Taken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_to_be_asked_waits_no_longer_than_it_may() {
+        const LONGEST: Duration = Duration::from_secs(10);
+        let table = Table::default();
+        let start = Instant::now();
+        drop(acquire(&table));
+        table.asked_within(LONGEST).await;
+        assert_eq!(start.elapsed(), LONGEST, "what was given up counts");
+        let waiting = async {
+            table.asked_within(LONGEST).await;
+            start.elapsed()
+        };
+        let (waited, _asked) = tokio::join!(waiting, async { acquire(&table) });
+        assert_eq!(waited, LONGEST, "it was not woken");
+        let _under_way = acquire(&table);
+        table.asked_within(LONGEST).await;
+        assert_eq!(start.elapsed(), LONGEST, "something is under way");
     }
 
     #[tokio::test]

@@ -55,3 +55,17 @@ async fn a_session_that_is_taken_over_comes_back_once_and_then_says_by_whom() {
     assert!(refused.is_lost(), "{refused:?}");
     assert!(refused.message.contains("another client"), "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_stays_away_for_a_third_of_its_life_at_most() {
+    for (left, longest) in [(3, 1), (30, 10), (3_600, 20)].map(|it| {
+        let seconds = |it| Duration::from_secs(it);
+        (seconds(it.0), seconds(it.1))
+    }) {
+        let (keeping, _life) = life::begin(Instant::now() + left);
+        let pauses: Vec<_> = (0..1_000).map(|_| return_within(&keeping)).collect();
+        assert!(pauses.iter().all(|it| *it <= longest), "{pauses:?}");
+        assert!(pauses.iter().any(|it| *it > longest / 2), "{pauses:?}");
+        assert!(pauses.iter().any(|it| *it < longest / 2), "{pauses:?}");
+    }
+}
