@@ -16,7 +16,8 @@
 //! before having heard leaves; when the last has left and none has heard of a
 //! grant, the store is told: the wait ends, or the grant is given back, and the
 //! same id may be asked again. That is said only when no call about the id is
-//! under way, so that it cannot overtake one.
+//! under way, so that it cannot overtake one; and it names the last of those who
+//! left, for somebody may ask anew before it has arrived, and is not meant.
 //!
 //! While the space is recovered nothing new is granted: whoever would wait for a
 //! lock waits for that, too. Afterwards those who waited before are asked for
@@ -35,6 +36,7 @@ use crate::id::{GrantId, NodeId};
 use crate::name::LockName;
 use crate::store::{Acquire, AcquireError, Granted, Holder, StoreError};
 use crate::time::Time;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -63,20 +65,23 @@ struct Table {
 /// A request, while somebody who asked has not heard.
 #[derive(Default)]
 struct Asked {
+    /// The last who asked.
+    last: AskerNumber,
     /// How many have neither heard nor left.
     pending: usize,
     /// How many calls about it are under way.
     calls: usize,
     /// Those who are not told yet.
     replies: Vec<(Arc<Call>, Reply)>,
-    /// Whether somebody has heard that it was granted.
+    /// Whether somebody has heard that it was granted, these or others before.
     is_known: bool,
     /// Whether there may be something that nobody has heard of.
     may_stand: bool,
 }
 
-/// Tells those who ask the same from each other.
-type AskerNumber = u64;
+/// Tells those who ask at this node from each other, over all ids: whoever asks
+/// later has a higher one.
+pub(crate) type AskerNumber = u64;
 
 type Reply = oneshot::Sender<Result<Granted, AcquireError>>;
 
@@ -145,11 +150,11 @@ impl Asking {
             return;
         };
         let claim = Arguments::claim(id, token);
-        if !self.begin_call(id) {
+        if let Err(last) = self.begin_call(id) {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
             if !self.holdings.contains(id) {
-                self.errands.try_once(node, Arguments::abandon(id));
+                self.errands.try_once(node, Arguments::abandon(id, last));
             }
             return;
         }
@@ -183,9 +188,11 @@ impl Asking {
         }
     }
 
-    /// Whether somebody here asks this.
-    pub(super) fn is_asked(&self, id: GrantId) -> bool {
-        self.table().asked.contains_key(&id)
+    /// Whether somebody here asks this; or else the last who has asked anything.
+    pub(super) fn check_asked(&self, id: GrantId) -> Result<(), AskerNumber> {
+        let table = self.table();
+        let is_asked = table.asked.contains_key(&id);
+        is_asked.then_some(()).ok_or(table.count)
     }
 
     /// The server was replaced: everybody who waits is asked for again, in the
@@ -220,7 +227,10 @@ impl Asking {
         let mut table = self.table();
         table.count += 1;
         let (id, number) = (request.id, table.count);
-        let asked = table.asked.entry(id).or_default();
+        let asked = table.asked.entry(id).or_insert_with(|| Asked {
+            is_known: self.holdings.contains(id),
+            ..Asked::default()
+        });
         if asked.pending >= ASKERS_MAX {
             return Err(AcquireError::Quota(format!(
                 "at most {ASKERS_MAX} callers wait for the answer to one request id"
@@ -233,6 +243,7 @@ impl Asking {
             node,
             asked: self.node.clock().now(),
         });
+        asked.last = number;
         asked.pending += 1;
         asked.calls += 1;
         asked.replies.push((call.clone(), reply));
@@ -390,14 +401,14 @@ impl Asking {
         }
     }
 
-    /// Whether there is anybody to make a call about this for.
-    fn begin_call(&self, id: GrantId) -> bool {
+    /// Begins a call about this, if there is anybody to make it for; or else says
+    /// who was the last to ask anything.
+    fn begin_call(&self, id: GrantId) -> Result<(), AskerNumber> {
         let mut table = self.table();
-        let asked = table.asked.get_mut(&id);
-        asked.is_some_and(|asked| {
-            asked.calls += 1;
-            true
-        })
+        let last = table.count;
+        let asked = table.asked.get_mut(&id).ok_or(last)?;
+        asked.calls += 1;
+        Ok(())
     }
 
     fn end_call(&self, id: GrantId) {
@@ -410,16 +421,17 @@ impl Asking {
 
     /// Forgets a request about which nothing is to come any more.
     fn settle(&self, id: GrantId, mut table: MutexGuard<'_, Table>) {
-        let is_over = |it: &Asked| it.pending + it.calls == 0;
-        if !table.asked.get(&id).is_some_and(is_over) {
+        let Entry::Occupied(asked) = table.asked.entry(id) else {
+            return;
+        };
+        if asked.get().pending + asked.get().calls > 0 {
             return;
         }
-        let asked = table.asked.remove(&id);
-        // Sent before anybody can ask for it anew.
-        if asked.is_some_and(|it| it.may_stand && !it.is_known) {
+        let asked = asked.remove();
+        if asked.may_stand && !asked.is_known {
             self.holdings.ended(id);
-            self.errands
-                .try_once(self.node.id(), Arguments::abandon(id));
+            let abandon = Arguments::abandon(id, asked.last);
+            self.errands.try_once(self.node.id(), abandon);
         }
     }
 
@@ -484,7 +496,8 @@ impl Call {
 
     fn arguments(&self, now: Time, is_again: bool) -> Arguments {
         let wait = self.remaining(now);
-        Arguments::acquire(&self.request, &self.names, self.node, wait, is_again)
+        let Self { request, names, .. } = self;
+        Arguments::acquire(request, names, self.node, wait, is_again, self.number)
     }
 }
 

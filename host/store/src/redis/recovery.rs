@@ -140,15 +140,16 @@ impl Ears {
         groups.extend(sessions.iter().map(|it| space.of_session(*it)));
         for group in groups {
             for id in members(link, on, group).await? {
-                if !self.holdings.contains(id) && !self.asking.is_asked(id) {
+                if !self.holdings.contains(id) && self.asking.check_asked(id).is_err() {
                     let release = Arguments::release(id, &Principal::node());
                     link.call_on(on, node, &release).await?;
                 }
             }
         }
         for id in members(link, on, space.of_node("w:", node)).await? {
-            if !self.asking.is_asked(id) {
-                link.call_on(on, node, &Arguments::abandon(id)).await?;
+            if let Err(last) = self.asking.check_asked(id) {
+                let abandon = Arguments::abandon(id, last);
+                link.call_on(on, node, &abandon).await?;
             }
         }
         Ok(())

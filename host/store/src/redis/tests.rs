@@ -2,6 +2,7 @@
 //! server and connections that fail. What every store promises is tested in
 //! `contract.rs`.
 
+mod asked_again;
 mod cost;
 mod crowd;
 mod direct;

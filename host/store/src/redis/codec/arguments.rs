@@ -1,5 +1,6 @@
 //! What the functions of the library are asked.
 
+use super::super::asking::AskerNumber;
 use super::{Held, Value, of_mode};
 use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
 use crate::name::{Collection, LockName};
@@ -95,13 +96,14 @@ impl Arguments {
     /// repetitions.
     ///
     /// `again` says that the node has asked it before, whether or not the server
-    /// knows.
+    /// knows; `asker` who there asks.
     pub(crate) fn acquire(
         request: &Acquire,
         names: &[LockName],
         node: NodeId,
         wait: Duration,
         again: bool,
+        asker: AskerNumber,
     ) -> Self {
         let [principal, owner, label] = party_of(&request.party);
         let values = [
@@ -116,6 +118,7 @@ impl Arguments {
             owner,
             label,
             again.into(),
+            asker.into(),
         ];
         Self::new(Function::Acquire, values)
     }
@@ -130,8 +133,9 @@ impl Arguments {
         Self::new(Function::Cancel, values)
     }
 
-    pub(crate) fn abandon(id: GrantId) -> Self {
-        Self::new(Function::Abandon, [grant(id)])
+    /// All who asked up to this one have gone, and none has heard of a grant.
+    pub(crate) fn abandon(id: GrantId, asker: AskerNumber) -> Self {
+        Self::new(Function::Abandon, [grant(id), asker.into()])
     }
 
     pub(crate) fn renew(id: GrantId, principal: &Principal, lease: Option<Duration>) -> Self {

@@ -71,7 +71,7 @@ local function asked_before(before, request, again)
       Ends.claim(before)
       answer[3] = Requests.remaining(before)
     end
-    Nodes.asks_too(before, S.node)
+    Nodes.asks_too(before, S.node, request.askers[1])
     return answer
   end
   -- Whoever does not wait is not kept waiting by an earlier asker.
@@ -79,7 +79,7 @@ local function asked_before(before, request, again)
   if awaited then
     return { 'held', awaited }
   end
-  if Nodes.asks_too(before, S.node) then
+  if Nodes.asks_too(before, S.node, request.askers[1]) then
     Nodes.wait_begins(before)
   end
   return { 'waiting' }
@@ -247,11 +247,11 @@ end
 
 -- Acquires every name, all or none, or queues for what is not free.
 function Acquire.acquire(id, repeatable, names, mode, life, lease, wait_for, principal, owner, label,
-  again)
+  again, asker)
   local answer = try({
     id = id, repeatable = repeatable, names = names, mode = mode, life = life, lease = lease,
     wait = wait_for, principal = principal, owner = owner, label = label, asked = S.now, token = 0,
-    since = 0, due = false, nodes = { S.node }, provisional = false,
+    since = 0, due = false, nodes = { S.node }, askers = { asker }, provisional = false,
   }, again)
   if answer[1] == 'held' then
     Tell.count('contended')

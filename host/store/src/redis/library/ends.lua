@@ -328,7 +328,7 @@ function Ends.renew(id, principal, lease)
   if remaining < 0 then
     remaining = Sessions.remaining_of(request)
   end
-  Nodes.asks_too(request, S.node)
+  Nodes.asks_too(request, S.node, 0)
   return { 'renewed', request.locks, request.mode, request.token, request.since, remaining,
     request.principal, request.owner, request.label, request.lease or -1, request.life,
     request.repeatable }
@@ -369,12 +369,13 @@ function Ends.cancel(id, principal)
     .. ' requests that were not seen' }
 end
 
--- Nobody at this node waits for an answer any more, and none has heard of a
--- grant. If nobody does anywhere the wait ends, or the grant is given back: the
--- same id may be asked again.
-function Ends.abandon(id)
+-- Nobody at this node waits for an answer any more up to the asker of that
+-- number, and none has heard of a grant. If nobody does anywhere the wait ends,
+-- or the grant is given back: the same id may be asked again. If somebody has
+-- asked since, this comes late and ends nothing.
+function Ends.abandon(id, asker)
   local request = Requests.get(id)
-  if request then
+  if request and not Nodes.is_asked_after(request, S.node, asker) then
     local waits_elsewhere = #request.nodes > 0 and not Nodes.wait_leaves(request, S.node)
     if not waits_elsewhere then
       Ends.one(request, 'abandoned')

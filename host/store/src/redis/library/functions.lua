@@ -5,6 +5,9 @@
 -- are held, wait, and sessions are open, what is to be counted, and its answer.
 -- An answer is a list that begins with a word.
 
+-- The most that a function takes. Those that are missing are nil.
+local ARGUMENTS_MAX = 12
+
 local function register(name, flags, run)
   redis.register_function({
     function_name = LIBRARY .. '_' .. name,
@@ -13,7 +16,7 @@ local function register(name, flags, run)
         return redis.error_reply('RECOVERING the space is not as it was')
       end
       Deadlines.pass()
-      return finish_step(run(unpack(cmsgpack.unpack(args[3]), 1, 11)))
+      return finish_step(run(unpack(cmsgpack.unpack(args[3]), 1, ARGUMENTS_MAX)))
     end,
     flags = flags,
   })

@@ -57,16 +57,32 @@ function Nodes.wait_ends(request)
   end
 end
 
--- Somebody asks the same, perhaps at another node. Whether it is one.
-function Nodes.asks_too(request, node)
-  for _, other in ipairs(request.nodes) do
+-- Somebody asks the same, perhaps at another node: the asker of that number
+-- there. Whether it is another.
+function Nodes.asks_too(request, node, asker)
+  for at, other in ipairs(request.nodes) do
     if other == node then
+      if asker > request.askers[at] then
+        request.askers[at] = asker
+        Requests.changed(request)
+      end
       return false
     end
   end
   table.insert(request.nodes, node)
+  table.insert(request.askers, asker)
   Requests.changed(request)
   return true
+end
+
+-- Whether somebody asked at a node after the asker of that number.
+function Nodes.is_asked_after(request, node, asker)
+  for at, other in ipairs(request.nodes) do
+    if other == node then
+      return request.askers[at] > asker
+    end
+  end
+  return false
 end
 
 -- Nobody waits for an answer at a node any more. Whether nobody does anywhere.
@@ -74,6 +90,7 @@ function Nodes.wait_leaves(request, node)
   for at, other in ipairs(request.nodes) do
     if other == node then
       table.remove(request.nodes, at)
+      table.remove(request.askers, at)
       Requests.changed(request)
     end
   end

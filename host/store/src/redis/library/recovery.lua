@@ -131,7 +131,7 @@ local function has(grant, remaining)
       before.due = math.max(before.due, S.now + remaining)
       Deadlines.resume(before)
     end
-    Nodes.asks_too(before, S.node)
+    Nodes.asks_too(before, S.node, 0)
     Requests.changed(before)
     return true
   end
@@ -169,7 +169,8 @@ function Recovery.grants(grants)
   for at, it in ipairs(grants) do
     local grant = { id = it[1], locks = it[2], mode = it[3], token = it[4], since = it[5],
       asked = it[5], lease = it[6], principal = it[8], owner = it[9], label = it[10],
-      life = it[11], repeatable = it[12], views = false, nodes = { S.node }, provisional = false }
+      life = it[11], repeatable = it[12], views = false, nodes = { S.node }, askers = { 0 },
+      provisional = false }
     kept[at] = has(grant, it[7])
   end
   return { 'kept', kept }

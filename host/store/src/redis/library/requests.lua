@@ -14,13 +14,14 @@
 --   life                   '' or 's' and its session's id, or 't', its node (16
 --                          bytes) and its transaction's id
 --   repeatable             whether its id was made from a request id
---   nodes                  where it was asked, less those where everybody left
+--   nodes, askers          where it was asked, less those where everybody left,
+--                          and the number of the last asker at each
 --   provisional            whether no node has claimed it yet
 
 local EXCLUSIVE, SHARED = 0, -1
 
 local FIELDS = { 'arrival', 'asked', 'mode', 'locks', 'views', 'lease', 'token', 'since', 'due',
-  'principal', 'owner', 'label', 'life', 'repeatable', 'nodes', 'provisional' }
+  'principal', 'owner', 'label', 'life', 'repeatable', 'nodes', 'askers', 'provisional' }
 
 function Requests.get(id)
   local request = S.requests[id]

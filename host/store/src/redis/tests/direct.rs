@@ -74,7 +74,13 @@ impl Direct {
 
     /// How a request is asked for.
     pub(super) fn acquiring(&self, request: &Acquire) -> Arguments {
-        Arguments::acquire(request, &request.names, self.node, request.wait, false)
+        self.acquiring_as(request, 0)
+    }
+
+    /// How the asker of this number asks for a request.
+    pub(super) fn acquiring_as(&self, request: &Acquire, asker: u64) -> Arguments {
+        let Acquire { names, wait, .. } = request;
+        Arguments::acquire(request, names, self.node, *wait, false, asker)
     }
 
     /// How a number of `INFO memory` stands.
@@ -86,6 +92,23 @@ impl Direct {
         let mut fields = text.lines().filter_map(|it| it.split_once(':'));
         let (_, value) = fields.find(|it| it.0 == field).unwrap();
         value.trim().parse().unwrap()
+    }
+
+    /// How many bytes each key of the space takes, in the order of their names.
+    pub(super) fn memory_of_keys(&mut self) -> BTreeMap<String, u64> {
+        let of_space = self.space.key("");
+        let mut keys = cmd("KEYS");
+        let keys: Vec<Vec<u8>> = keys.arg("*").query(&mut self.connection).unwrap();
+        let mut usage = BTreeMap::new();
+        for key in keys {
+            let mut command = cmd("MEMORY");
+            command.arg("USAGE").arg(&key).arg("SAMPLES").arg(0);
+            let bytes = command.query(&mut self.connection).unwrap();
+            let text = key.escape_ascii().to_string();
+            let text = text.strip_prefix(&of_space).unwrap_or(&text).to_owned();
+            usage.insert(text, bytes);
+        }
+        usage
     }
 
     /// What was done since the counters were set back, but for counting.

@@ -10,6 +10,9 @@ use crate::redis::heard::Heard;
 /// The lease of the only node: longer than any history.
 const LEASE: Duration = Duration::from_secs(1 << 32);
 
+/// Everybody there asks as the same: nobody gives up late.
+const ASKER: u64 = 1;
+
 /// An event as a stream has it: its id, and what is in it by name.
 type Entry = (String, Vec<(String, Vec<u8>)>);
 
@@ -105,7 +108,7 @@ impl Space {
                 Answer::Cancelled(call(Arguments::cancel(*id, by)).cancelled().unwrap())
             }
             Do::Abandon(id) => {
-                call(Arguments::abandon(*id));
+                call(Arguments::abandon(*id, ASKER));
                 Answer::Done
             }
             Do::Renew(id, by, lease) => {
@@ -252,5 +255,5 @@ fn acquire(request: &Acquire, node: NodeId) -> Arguments {
     let mut names = request.names.clone();
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|it| seen.insert(it.clone()));
-    Arguments::acquire(request, &names, node, request.wait, false)
+    Arguments::acquire(request, &names, node, request.wait, false, ASKER)
 }
