@@ -44,6 +44,10 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut tests = runner.command();
     if arguments.long {
         tests.env("LOCKPORT_TEST_LONG", "1");
+        if runner == Runner::Nextest {
+            // It does not end them before they are through.
+            tests.args(["--profile", "long"]);
+        }
     }
     process::run(
         tests

@@ -78,6 +78,9 @@ fn l16_what_a_call_costs_does_not_depend_on_how_many_wait_for_the_lock() {
         "L16: {} bytes in the server for each of {count} who wait",
         taken / count as u64
     );
+    for (key, bytes) in node.memory_of_keys() {
+        println!("L16: {} of them in `{key}`", bytes / count as u64);
+    }
     queue.check("acquire that waits");
 
     let (mut hand_over, mut claims) = (Costs::default(), Costs::default());
