@@ -10,8 +10,11 @@ mod failover;
 mod hand_over;
 mod leaps;
 mod recovery;
+mod sync;
+mod tls;
+mod users;
 
-use super::server::Server;
+use super::server::{Server, strings};
 use super::*;
 use crate::contract::{
     block_on, caller, guarding, name, of, of_caller, of_session, open, poll_once, put, session,
