@@ -70,18 +70,8 @@ const HIDDEN: &str = "***";
 /// sentinels.
 const PASSWORDS: [&str; 2] = ["pass=", "sentinel_pass="];
 
-/// What a URL of a server begins with, of those that are served.
-const SERVERS: [&str; 6] = [
-    "redis",
-    "redis+unix",
-    "rediss",
-    "valkey",
-    "valkey+unix",
-    "valkeys",
-];
-
-/// Those that are not served yet.
-const LATER: [&str; 2] = ["redis+sentinel", "redis+cluster"];
+/// What a URL of a server begins with.
+const SERVERS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
 /// What a URL begins with if its server is reached over TLS.
 const SECURE: [&str; 2] = ["rediss", "valkeys"];
@@ -124,8 +114,7 @@ impl StoreUrl {
         let Self::Redis(url) = self else {
             return false;
         };
-        let scheme = url.text.split(['+', ':']).next();
-        scheme.is_some_and(|it| SECURE.contains(&it))
+        SECURE.contains(&url.kind().0)
     }
 
     fn parse(value: &Value) -> Result<Self, String> {
@@ -135,9 +124,8 @@ impl StoreUrl {
             Some(("embedded", directory)) if !directory.is_empty() => {
                 Ok(Self::Embedded(directory.into()))
             }
-            Some((it, _)) if SERVERS.contains(&it) => RedisUrl::parse(&text).map(Self::Redis),
-            Some((scheme, _)) if LATER.contains(&scheme) => {
-                Err(format!("begins with `{scheme}:`, which is not served yet"))
+            Some((scheme, _)) if SERVERS.contains(&kind(scheme).0) => {
+                RedisUrl::parse(&text).map(Self::Redis)
             }
             // What follows may be a password.
             _ => Err(format!(
@@ -152,17 +140,27 @@ impl StoreUrl {
 impl RedisUrl {
     fn parse(text: &str) -> Result<Self, String> {
         let parsed: Result<Url, InvalidUrl> = text.parse();
+        let url = Self {
+            text: text.to_owned(),
+        };
         match parsed {
-            Ok(_) => Ok(Self {
-                text: text.to_owned(),
-            }),
-            Err(InvalidUrl::Server(_)) => Err(format!(
-                "is `{}`, which is no \"redis://USER:PASSWORD@HOST:PORT/DB?space=NAME\" and no \
-                 \"redis+unix:///SOCKET?db=DB&space=NAME\"",
-                hidden(text)
-            )),
-            Err(error) => Err(format!("is `{}`: {error}", hidden(text))),
+            Ok(_) => Ok(url),
+            Err(InvalidUrl::Server(_)) => {
+                let form = match url.kind().1 {
+                    "unix" => "redis+unix:///SOCKET?db=DB&space=NAME",
+                    "sentinel" => "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB?space=NAME",
+                    "cluster" => "redis+cluster://HOST:PORT,HOST:PORT?space=NAME",
+                    _ => "redis://USER:PASSWORD@HOST:PORT/DB?space=NAME",
+                };
+                Err(format!("is `{url}`, which is no \"{form}\""))
+            }
+            Err(error) => Err(format!("is `{url}`: {error}")),
         }
+    }
+
+    /// How its server is reached, and how it is found.
+    fn kind(&self) -> (&str, &str) {
+        kind(self.text.split(':').next().unwrap_or_default())
     }
 
     #[cfg(test)]
@@ -212,6 +210,11 @@ impl Show for Durability {
             )
         })
     }
+}
+
+/// What is before and behind the `+` of a scheme.
+fn kind(scheme: &str) -> (&str, &str) {
+    scheme.split_once('+').unwrap_or((scheme, ""))
 }
 
 /// The files of TLS: none is an empty text. A path is relative to the file that it stands in.

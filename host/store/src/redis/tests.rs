@@ -2,6 +2,7 @@
 //! server and connections that fail. What every store promises is tested in
 //! `contract.rs`.
 
+mod cluster;
 mod cost;
 mod crowd;
 mod direct;
@@ -10,6 +11,7 @@ mod failover;
 mod hand_over;
 mod leaps;
 mod recovery;
+mod sentinels;
 mod sync;
 mod tls;
 mod users;
