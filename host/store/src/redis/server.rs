@@ -1,6 +1,8 @@
 //! A `redis-server` of a test's own: a real process, on a socket in a directory
 //! that nobody else has, and on a port if the test wants one.
 
+pub(crate) mod cluster;
+
 use crate::clock::Clock;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -32,6 +34,25 @@ impl Server {
         Self::start_with(|port, _| {
             [strings(&["--port", &port.to_string()]), strings(more)].concat()
         })
+    }
+
+    /// Starts one that follows another, and waits until it has all that is there.
+    pub(crate) fn following(server: &Self) -> Self {
+        let port = server.port().to_string();
+        let replica = Self::listening(&["--replicaof", "127.0.0.1", &port]);
+        let clock = Clock::machine();
+        let start = clock.now();
+        let mut about = redis::cmd("INFO");
+        about.arg("replication");
+        loop {
+            let text: String = about.query(&mut replica.connection()).unwrap();
+            if text.contains("master_link_status:up") {
+                return replica;
+            }
+            let waited = clock.now().since(start);
+            assert!(waited < PATIENCE, "redis-server does not follow");
+            std::thread::yield_now();
+        }
     }
 
     /// Starts one with arguments that go by a port that is nobody else's, and by
@@ -143,6 +164,8 @@ fn spawn(directory: &TempDir, arguments: &[String]) -> Child {
         .args(["--unixsocket", "socket", "--dir"])
         .arg(directory.path())
         .args(["--bind", "127.0.0.1"])
+        // Whoever follows it is told all at once.
+        .args(["--repl-diskless-sync-delay", "0"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

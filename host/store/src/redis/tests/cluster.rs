@@ -4,13 +4,9 @@
 use super::*;
 use crate::contract::{guarded, key};
 use crate::redis::Lost;
-use crate::redis::server::free_port;
+use crate::redis::server::cluster::{Cluster, SLOTS, about};
 use crate::store::{Store, Versioned};
-use ::redis::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The slots of each master: the first, and the one behind the last.
-const SLOTS: [u16; 4] = [0, 5_000, 10_000, 16_384];
 
 /// The first spaces `s0`, `s1` ... of which each master has one.
 const SPACES_MAX: usize = 100;
@@ -18,152 +14,29 @@ const SPACES_MAX: usize = 100;
 /// How many commits there are at least before and after a slot has moved.
 const COMMITS: u64 = 20;
 
-/// The masters of a cluster.
-struct Cluster {
-    masters: Vec<Server>,
-    /// How they call themselves.
-    names: Vec<String>,
+/// A node that does not recover for long.
+async fn node(cluster: &Cluster, space: &str) -> Redis {
+    let options = Options {
+        reclaim: Duration::from_millis(1_500),
+        ..Options::default()
+    };
+    Redis::open_with(&cluster.url(space), options)
+        .await
+        .unwrap()
 }
 
-impl Cluster {
-    fn start() -> Self {
-        let bus = AtomicU64::new(0);
-        let start = || {
-            let master = Server::start_with(|port, _| {
-                bus.store(free_port().into(), Ordering::Relaxed);
-                let (port, bus) = (port.to_string(), bus.load(Ordering::Relaxed).to_string());
-                let arguments = [
-                    ["--port", &port],
-                    ["--cluster-port", &bus],
-                    ["--cluster-enabled", "yes"],
-                    ["--cluster-config-file", "nodes.conf"],
-                    ["--cluster-node-timeout", "2000"],
-                ];
-                strings(arguments.as_flattened())
-            });
-            (master, bus.load(Ordering::Relaxed))
-        };
-        let started: Vec<(Server, u64)> = (0..SLOTS.len() - 1).map(|_| start()).collect();
-        for (at, (master, _)) in started.iter().enumerate() {
-            let mut slots = cluster("ADDSLOTSRANGE");
-            slots.arg(SLOTS[at]).arg(SLOTS[at + 1] - 1);
-            tell(master, &slots);
-            tell(master, cluster("SET-CONFIG-EPOCH").arg(at + 1));
-            for (other, bus) in &started[..at] {
-                let mut meet = cluster("MEET");
-                meet.arg("127.0.0.1").arg(other.port()).arg(bus);
-                tell(master, &meet);
-            }
-        }
-        let masters: Vec<Server> = started.into_iter().map(|it| it.0).collect();
-        for master in &masters {
-            while !is_whole(master) {
-                std::thread::yield_now();
-            }
-        }
-        let names = masters.iter().map(|it| text(tell(it, &cluster("MYID"))));
-        Self {
-            names: names.collect(),
-            masters,
-        }
-    }
-
-    fn url(&self, space: &str) -> String {
-        let all = self
-            .masters
-            .iter()
-            .map(|it| format!("127.0.0.1:{}", it.port()));
-        let all: Vec<String> = all.collect();
-        format!("redis+cluster://{}?space={space}", all.join(","))
-    }
-
-    async fn node(&self, space: &str) -> Redis {
-        let options = Options {
-            reclaim: Duration::from_millis(1_500),
-            ..Options::default()
-        };
-        Redis::open_with(&self.url(space), options).await.unwrap()
-    }
-
-    /// The slot of a space, as the servers see it.
-    fn slot(&self, space: &str) -> u16 {
-        let mut slot = cluster("KEYSLOT");
-        slot.arg(format!("{{lp:{space}}}:m"));
-        ::redis::from_redis_value(tell(&self.masters[0], &slot)).unwrap()
-    }
-
-    /// A space of each of the masters.
-    fn spaces(&self) -> Vec<String> {
-        let all: Vec<(String, u16)> = (0..SPACES_MAX)
-            .map(|it| format!("s{it}"))
-            .map(|it| (it.clone(), self.slot(&it)))
-            .collect();
-        let of = |slots: &[u16]| {
-            let mut found = all.iter();
-            let found = found.find(|it| (slots[0]..slots[1]).contains(&it.1));
-            found.unwrap().0.clone()
-        };
-        SLOTS.windows(2).map(of).collect()
-    }
-
-    /// The keys of a slot that a master has.
-    fn keys(&self, master: usize, slot: u16) -> Vec<Vec<u8>> {
-        let mut keys = cluster("GETKEYSINSLOT");
-        keys.arg(slot).arg(1_000);
-        ::redis::from_redis_value(tell(&self.masters[master], &keys)).unwrap()
-    }
-
-    fn set_slot(&self, master: usize, slot: u16, how: &str, other: usize) {
-        let mut set = cluster("SETSLOT");
-        set.arg(slot).arg(how).arg(&self.names[other]);
-        tell(&self.masters[master], &set);
-    }
-
-    /// Moves a slot from one master to another, as `redis-cli` does, and calls
-    /// `halfway` when each of them has some of its keys.
-    async fn migrate(&self, slot: u16, from: usize, to: usize, halfway: impl AsyncFnOnce()) {
-        self.set_slot(to, slot, "IMPORTING", from);
-        self.set_slot(from, slot, "MIGRATING", to);
-        let keys = self.keys(from, slot);
-        let (first, rest) = keys.split_at(keys.len() / 2);
-        assert!(!first.is_empty());
-        self.send(first, from, to);
-        halfway().await;
-        self.send(rest, from, to);
-        loop {
-            let late = self.keys(from, slot);
-            if late.is_empty() {
-                break;
-            }
-            self.send(&late, from, to);
-        }
-        for master in [to, from] {
-            self.set_slot(master, slot, "NODE", to);
-        }
-    }
-
-    fn send(&self, keys: &[Vec<u8>], from: usize, to: usize) {
-        let mut migrate = cmd("MIGRATE");
-        migrate.arg("127.0.0.1").arg(self.masters[to].port());
-        migrate.arg("").arg(0).arg(5_000).arg("KEYS").arg(keys);
-        tell(&self.masters[from], &migrate);
-    }
-}
-
-fn cluster(what: &str) -> Cmd {
-    let mut command = cmd("CLUSTER");
-    command.arg(what);
-    command
-}
-
-fn text(value: Value) -> String {
-    ::redis::from_redis_value(value).unwrap()
-}
-
-/// Whether a master knows all others and all slots.
-fn is_whole(master: &Server) -> bool {
-    let about = text(tell(master, &cluster("INFO")));
-    about.contains("cluster_state:ok") && about.contains("cluster_known_nodes:3")
+/// A space of each of the masters.
+fn spaces(cluster: &Cluster) -> Vec<String> {
+    let all: Vec<(String, u16)> = (0..SPACES_MAX)
+        .map(|it| format!("s{it}"))
+        .map(|it| (it.clone(), cluster.slot(&it)))
+        .collect();
+    let of = |slots: &[u16]| {
+        let mut found = all.iter();
+        let found = found.find(|it| (slots[0]..slots[1]).contains(&it.1));
+        found.unwrap().0.clone()
+    };
+    SLOTS.windows(2).map(of).collect()
 }
 
 /// One more each time, under the lock of the value: how often it was committed
@@ -202,8 +75,8 @@ async fn count_up(store: &Redis) -> Option<u64> {
 fn a_space_is_used_at_the_master_that_has_its_slot() {
     let cluster = Cluster::start();
     block_on(async {
-        for (master, space) in cluster.spaces().iter().enumerate() {
-            let (one, other) = (cluster.node(space).await, cluster.node(space).await);
+        for (master, space) in spaces(&cluster).iter().enumerate() {
+            let (one, other) = (node(&cluster, space).await, node(&cluster, space).await);
             let holder = of_caller(&["a"]);
             one.acquire(holder.clone()).await.unwrap();
             let request = patient("a");
@@ -223,10 +96,10 @@ fn a_space_is_used_at_the_master_that_has_its_slot() {
 #[test]
 fn a_slot_that_moves_while_it_is_used_takes_all_of_its_space_with_it() {
     let cluster = Cluster::start();
-    let space = cluster.spaces().swap_remove(0);
+    let space = spaces(&cluster).swap_remove(0);
     let slot = cluster.slot(&space);
     block_on(async {
-        let (one, other) = (cluster.node(&space).await, cluster.node(&space).await);
+        let (one, other) = (node(&cluster, &space).await, node(&cluster, &space).await);
         let (one, other) = (Arc::new(one), Arc::new(other));
         let kept = of(TransactionId::mint(), &["kept"]);
         let token = one.acquire(kept.clone()).await.unwrap().tokens[0].1;
@@ -295,12 +168,12 @@ fn a_server_of_a_cluster_has_to_be_found_there_and_no_other() {
             matches!(refused, Some(OpenError::Lost(Lost::Cluster(Some(_))))),
             "{refused:?}"
         );
-        let mut gone = self::cluster("DELSLOTSRANGE");
+        let mut gone = about("DELSLOTSRANGE");
         gone.arg(SLOTS[0]).arg(SLOTS[1] - 1);
         for master in &cluster.masters {
             tell(master, &gone);
         }
-        let refused = Redis::open(&cluster.url(&cluster.spaces()[0])).await.err();
+        let refused = Redis::open(&cluster.url(&spaces(&cluster)[0])).await.err();
         assert!(
             matches!(refused, Some(OpenError::Lost(Lost::Slot(_)))),
             "{refused:?}"

@@ -20,7 +20,8 @@ impl Watched {
     fn start() -> Self {
         let server = Server::listening(&[]);
         let port = server.port().to_string();
-        let replica = Server::listening(&["--replicaof", "127.0.0.1", &port]);
+        // They take none that is not there yet, and look again after a while only.
+        let replica = Server::following(&server);
         let sentinels: Vec<Server> = (0..SENTINELS).map(|_| sentinel(&port)).collect();
         let watched = Self {
             server,
@@ -60,7 +61,7 @@ fn sentinel(of: &str) -> Server {
             "port {port}\n\
              sentinel monitor {SERVICE} 127.0.0.1 {of} 2\n\
              sentinel down-after-milliseconds {SERVICE} 1000\n\
-             sentinel failover-timeout {SERVICE} 5000\n"
+             sentinel failover-timeout {SERVICE} 1000\n"
         );
         std::fs::write(&file, text).unwrap();
         strings(&[file.to_str().unwrap(), "--sentinel"])

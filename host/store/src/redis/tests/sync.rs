@@ -14,8 +14,7 @@ impl Pair {
     fn start() -> Self {
         // It is not given up for standing still.
         let server = Server::listening(&["--repl-timeout", "600"]);
-        let port = server.port().to_string();
-        let replica = Server::listening(&["--replicaof", "127.0.0.1", &port]);
+        let replica = Server::following(&server);
         Self { server, replica }
     }
 
@@ -176,6 +175,38 @@ fn a_commit_that_no_replica_has_may_stand_and_its_id_finds_out() {
         assert_eq!(node.commit(commit).await.unwrap().number, number);
         let got = node.get(guarded(), key("k")).await.unwrap();
         assert_eq!(got.unwrap().value, "v");
+    });
+}
+
+#[test]
+fn what_was_answered_is_there_when_the_replica_takes_the_place_of_the_server() {
+    let mut pair = Pair::start();
+    block_on(async {
+        let node = pair.node().await;
+        let held = acquire_again(&node, &of_caller(&["a"])).await;
+        let commit = Commit {
+            id: CommitId::mint(node.now()),
+            transaction: TransactionId::mint(),
+            began: node.now(),
+            guards: vec![],
+            reads: vec![],
+            ranges: vec![],
+            writes: vec![put(&open(), "k", "v")],
+        };
+        node.commit(commit).await.unwrap();
+        pair.server.kill();
+        tokio::task::spawn_blocking(move || node.die())
+            .await
+            .unwrap();
+        let mut promote = cmd("REPLICAOF");
+        promote.arg("NO").arg("ONE");
+        tell(&pair.replica, &promote);
+        let next = Redis::open(&pair.replica.url()).await.unwrap();
+        let got = next.get(open(), key("k")).await.unwrap();
+        assert_eq!(got.unwrap().value, "v");
+        let lock = next.lock(name("a")).await.unwrap();
+        let tokens: Vec<u64> = lock.holders.iter().map(|it| it.token).collect();
+        assert_eq!(tokens, [held.tokens[0].1]);
     });
 }
 

@@ -44,16 +44,19 @@ pub(super) async fn master(
             Err(_) => {}
         }
     }
-    let most = named.iter().map(|it| it.1).max();
-    named.retain(|it| Some(it.1) == most);
-    match named.len() {
-        0 if is_unknown => Err(Lost::Service(sentinels.service.clone()).into()),
-        0 => Err(Lost::Sentinels(last).into()),
-        count => {
-            let (host, port) = named.swap_remove(attempt as usize % count).0;
-            Ok(at(sentinels.server.clone(), host, port))
-        }
+    match choose(named, attempt) {
+        Some((host, port)) => Ok(at(sentinels.server.clone(), host, port)),
+        None if is_unknown => Err(Lost::Service(sentinels.service.clone()).into()),
+        None => Err(Lost::Sentinels(last).into()),
     }
+}
+
+/// The address that most have named, if any have.
+fn choose(mut named: Vec<(Address, usize)>, attempt: u64) -> Option<Address> {
+    let most = named.iter().map(|it| it.1).max()?;
+    named.retain(|it| it.1 == most);
+    let chosen = attempt as usize % named.len();
+    Some(named.swap_remove(chosen).0)
 }
 
 /// How many have named an address by now.
@@ -74,4 +77,26 @@ fn count(named: &mut Vec<(Address, usize)>, address: Address) -> usize {
 fn read(answer: Value) -> Option<Address> {
     let (host, port): (String, String) = redis::from_redis_value(answer).ok()?;
     Some((host, port.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_most_name_is_the_master_and_of_as_many_each_is_tried() {
+        let chosen = |names: &[&str], attempt| {
+            let mut named = Vec::new();
+            for name in names {
+                count(&mut named, ((*name).to_owned(), 1));
+            }
+            choose(named, attempt).map(|it| it.0)
+        };
+        for attempt in 0..4 {
+            assert_eq!(chosen(&["old", "new", "new"], attempt).unwrap(), "new");
+        }
+        let tried = [0, 1].map(|it| chosen(&["old", "new"], it).unwrap());
+        assert!(tried.contains(&"old".to_owned()) && tried.contains(&"new".to_owned()));
+        assert_eq!(chosen(&[], 0), None);
+    }
 }
