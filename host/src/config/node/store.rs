@@ -219,7 +219,7 @@ fn kind(scheme: &str) -> (&str, &str) {
 
 /// The files of TLS: none is an empty text. A path is relative to the file that it stands in.
 fn tls(section: &Section<'_>) -> Result<Tls, ConfigError> {
-    let file = |key| {
+    let file = |key: &'static str| -> Result<Option<PathBuf>, ConfigError> {
         let path = section.or(key, value::text, String::new())?;
         let resolved = match section.origin_of(key) {
             Some(origin) => origin.resolve(path.clone().into()),

@@ -40,19 +40,13 @@ impl Server {
     pub(crate) fn following(server: &Self) -> Self {
         let port = server.port().to_string();
         let replica = Self::listening(&["--replicaof", "127.0.0.1", &port]);
-        let clock = Clock::machine();
-        let start = clock.now();
-        let mut about = redis::cmd("INFO");
-        about.arg("replication");
-        loop {
-            let text: String = about.query(&mut replica.connection()).unwrap();
-            if text.contains("master_link_status:up") {
-                return replica;
-            }
-            let waited = clock.now().since(start);
-            assert!(waited < PATIENCE, "redis-server does not follow");
-            std::thread::yield_now();
-        }
+        let mut connection = replica.connection();
+        until("redis-server follows", || {
+            let mut about = redis::cmd("INFO");
+            let text: String = about.arg("replication").query(&mut connection).unwrap();
+            text.contains("master_link_status:up")
+        });
+        replica
     }
 
     /// Starts one with arguments that go by a port that is nobody else's, and by
@@ -143,6 +137,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Waits until something is so, within reason.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let clock = Clock::machine();
+    let start = clock.now();
+    while !is_so() {
+        assert!(clock.now().since(start) < PATIENCE, "it is not so: {what}");
+        std::thread::yield_now();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::redis::Lost;
+use crate::redis::server::until;
 
 /// How many sentinels there are.
 const SENTINELS: usize = 3;
@@ -29,9 +30,7 @@ impl Watched {
             sentinels,
         };
         for sentinel in &watched.sentinels {
-            while !knows_all(sentinel) {
-                std::thread::yield_now();
-            }
+            until("a sentinel knows all", || knows_all(sentinel));
         }
         watched
     }
