@@ -193,6 +193,8 @@ fn open_store(config: &NodeConfig) -> Result<Arc<dyn Store>, StartError> {
                 patience: config.store.timeout,
                 reclaim: config.store.reclaim,
                 limits,
+                tls: config.store.tls.clone(),
+                sync: config.store.sync,
             };
             let opened = Handle::current().block_on(Redis::open_with(url.secret(), options));
             Arc::new(opened.map_err(|source| StartError::Redis {

@@ -6,7 +6,7 @@ use crate::bundle::BundleError;
 use crate::config::node::RedisUrl;
 use lockport_engine::LoadError;
 use lockport_store::embedded::OpenError;
-use lockport_store::redis::{self, Unfit};
+use lockport_store::redis::{self, Lost, TlsError, Unfit};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -117,10 +117,6 @@ fn redis_hint(error: &redis::OpenError) -> Option<&'static str> {
             Some("WRONGPASS" | "NOAUTH") => {
                 "name a user and a password: LOCKPORT_STORE__URL=redis://USER:PASSWORD@HOST"
             }
-            Some("NOPERM") => {
-                "the user needs all keys and channels, and the commands INFO, FUNCTION LOAD and \
-                 FCALL and those that the functions use: see deploy/lockport.toml"
-            }
             Some("LOADING") => "the server is reading its data; start the node again after that",
             // Others that the server itself says.
             Some(_) => return None,
@@ -136,12 +132,47 @@ fn redis_hint(error: &redis::OpenError) -> Option<&'static str> {
             "run Redis 7.0 or newer, or Valkey 7.2 or newer"
         }
         redis::OpenError::Unfit(Unfit::Replica) => "name the server that it follows",
+        redis::OpenError::Unfit(Unfit::OfCluster) => {
+            "name some of its masters: --store redis+cluster://HOST:PORT,HOST:PORT"
+        }
+        redis::OpenError::Unfit(Unfit::Permissions(_)) => {
+            "give it that: ACL SETUSER; deploy/lockport.toml has all that a user needs"
+        }
+        redis::OpenError::Tls(error) => return tls_hint(error),
         redis::OpenError::Malformed => {
             "give the store a space of its own: --store redis://HOST:PORT?space=NAME"
         }
+        redis::OpenError::Lost(Lost::Service(_)) => {
+            "name the service as the sentinels do: --store redis+sentinel://HOST:PORT/SERVICE"
+        }
+        redis::OpenError::Lost(Lost::Slot(_)) => {
+            "see that every slot has a master: redis-cli --cluster check HOST:PORT"
+        }
         redis::OpenError::Url(_)
+        | redis::OpenError::Lost(_)
         | redis::OpenError::Unfit(Unfit::Unknown)
         | redis::OpenError::Thread(_) => return None,
+    };
+    Some(hint)
+}
+
+fn tls_hint(error: &TlsError) -> Option<&'static str> {
+    let hint = match error {
+        TlsError::Issuer => "name the file of its authority's certificate: store.tls_ca",
+        TlsError::Name(_) => "name the host as the certificate does",
+        TlsError::Time => "give the server a new certificate, or set the clock",
+        TlsError::IdentityWanted => {
+            "name the files of one and of its key: store.tls_certificate and store.tls_key"
+        }
+        TlsError::IdentityRefused => {
+            "give the node a certificate of an authority that the server knows: \
+             store.tls_certificate"
+        }
+        TlsError::Silent => "name the server's TLS port, or begin the URL with redis://",
+        TlsError::Unreadable { .. }
+        | TlsError::Missing { .. }
+        | TlsError::Unusable(_)
+        | TlsError::Other(_) => return None,
     };
     Some(hint)
 }

@@ -24,6 +24,7 @@ use crate::name::{Collection, Key, LockName};
 use crate::pattern::{LockPattern, Permission};
 use crate::redis::Redis;
 use crate::redis::server::Server;
+use crate::redis::server::cluster::Cluster;
 use crate::store::{
     Acquire, AcquireError, Attached, Commit, CommitError, Committed, ForceError, Granted, Guarding,
     Holder, Mode, OpenSession, Order, Page, Party, Principal, Query, ReleaseError, Released, Store,
@@ -71,6 +72,21 @@ macro_rules! contract {
     };
 }
 pub(crate) use contract;
+
+/// Makes each of these functions, which are tests of every store, a test of a
+/// space in a cluster, too.
+macro_rules! in_a_cluster {
+    ($setting:ident: $($name:ident),* $(,)?) => {
+        mod cluster {
+            $(#[test]
+            fn $name() {
+                use $crate::contract::{Setting, World, run};
+                run(World::in_a_cluster(Setting::$setting), super::$name);
+            })*
+        }
+    };
+}
+pub(crate) use in_a_cluster;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const NO_WAIT: Duration = Duration::ZERO;
@@ -135,7 +151,7 @@ pub(crate) struct World {
     /// Removed after the store is closed.
     _directory: Option<tempfile::TempDir>,
     /// Killed after the store is closed.
-    _server: Option<Server>,
+    _servers: Vec<Server>,
 }
 
 /// Runs one test to its end, within reason.
@@ -173,7 +189,7 @@ impl World {
             is_immediate: true,
             margin: TICK,
             _directory: None,
-            _server: None,
+            _servers: Vec::new(),
         }
     }
 
@@ -194,18 +210,26 @@ impl World {
             is_immediate: true,
             margin: TICK,
             _directory: Some(directory),
-            _server: None,
+            _servers: Vec::new(),
         }
     }
 
     pub(crate) fn redis(setting: Setting) -> Self {
-        let clock = ManualClock::new(Time::default() + 1_000 * SECOND);
         let server = Server::start();
-        let url = server.url();
+        Self::in_redis(setting, &server.url(), vec![server])
+    }
+
+    pub(crate) fn in_a_cluster(setting: Setting) -> Self {
+        let cluster = Cluster::start();
+        Self::in_redis(setting, &cluster.url("contract"), cluster.masters)
+    }
+
+    fn in_redis(setting: Setting, url: &str, servers: Vec<Server>) -> Self {
+        let clock = ManualClock::new(Time::default() + 1_000 * SECOND);
         let opened = block_on(async {
             match setting {
-                Setting::Narrow => Redis::by_hand(&url, LIMITS, &clock).await,
-                Setting::Real => Redis::open(&url).await,
+                Setting::Narrow => Redis::by_hand(url, LIMITS, &clock).await,
+                Setting::Real => Redis::open(url).await,
             }
         });
         Self {
@@ -214,7 +238,7 @@ impl World {
             is_immediate: false,
             margin: TTL / 50,
             _directory: None,
-            _server: Some(server),
+            _servers: servers,
         }
     }
 

@@ -36,7 +36,9 @@ mod link;
 mod listing;
 mod locks;
 mod node;
+mod permissions;
 mod recovery;
+mod replicas;
 #[cfg(test)]
 pub(crate) mod server;
 mod sessions;
@@ -45,11 +47,15 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod tls;
 mod transactions;
 mod url;
+mod whereabouts;
 
 pub use fitness::Unfit;
+pub use tls::{Identity, Tls, TlsError};
 pub use url::{InvalidUrl, SPACE_BYTES_MAX, SPACE_DEFAULT, Url};
+pub use whereabouts::Lost;
 
 use crate::clock::Clock;
 use crate::core::Limits;
@@ -73,13 +79,14 @@ use link::{Link, Pushed, Recover, Wiring};
 use listing::Lists;
 use locks::Locks;
 use node::Node;
-use redis::{Client, PushInfo};
+use redis::PushInfo;
 use sessions::Sessions;
 use space::Space;
 use std::io;
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::time::Duration;
 use thread::Thread;
+use whereabouts::Whereabouts;
 
 /// How long a node lives without a beat, by default.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(5);
@@ -114,7 +121,7 @@ pub struct Redis {
 }
 
 /// How to use a space.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How long the node lives without a beat. Default [`LEASE_DEFAULT`].
     pub lease: Duration,
@@ -126,6 +133,11 @@ pub struct Options {
     pub reclaim: Duration,
     /// How much the store takes. Every node of a space should say the same.
     pub limits: Limits,
+    /// The files for TLS, if the URL says that the server is reached over it.
+    pub tls: Tls,
+    /// How many replicas have to have a grant or a commit before it is answered.
+    /// Default 0: it may be lost with the server if that does not write it down.
+    pub sync: u32,
 }
 
 /// Why a space could not be opened.
@@ -134,6 +146,12 @@ pub enum OpenError {
     /// The URL is wrong.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
+    /// It is not known where the server is.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// There is no secure connection to the server.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The server cannot be reached, or does not answer as it should.
     #[error("the server cannot be used")]
     Server(#[source] redis::RedisError),
@@ -335,21 +353,26 @@ impl Opening {
             patience,
             reclaim,
             limits,
+            sync,
+            ..
         } = self.options;
-        let client = Client::open(self.url.server.clone()).map_err(OpenError::Server)?;
-        let by_hand = self.by_hand.clone();
-        let space = Space::new(&self.url.space, self.library, &limits, reclaim, by_hand);
+        let whereabouts = Whereabouts::new(&self.url, self.options.tls.clone());
+        let (whereabouts, by_hand) = (Arc::new(whereabouts), self.by_hand.clone());
+        let (name, in_cluster) = (&self.url.space, whereabouts.is_cluster());
+        let space = Space::new(name, self.library, &limits, reclaim, by_hand, in_cluster);
         let (space, heard) = (Arc::new(space), Arc::new(Heard::new(self.clock.clone())));
         let connect = |thread: &Thread, patience, pushed, recover| {
             let wiring = Wiring {
+                whereabouts: whereabouts.clone(),
                 space: space.clone(),
                 heard: heard.clone(),
                 patience,
+                sync,
                 pushed,
                 recover,
             };
-            let (client, runtime) = (client.clone(), thread.handle().clone());
-            async move { Link::open(&runtime, client, wiring).await }
+            let runtime = thread.handle().clone();
+            async move { Link::open(&runtime, wiring).await }
         };
         let (pushed, recover) = (pushed_to(late.clone()), Some(recover_by(late.clone())));
         // Handed-in times have to arrive in order: on one connection.
@@ -424,6 +447,8 @@ impl Default for Options {
             patience: PATIENCE_DEFAULT,
             reclaim: RECLAIM_DEFAULT,
             limits: Limits::default(),
+            tls: Tls::default(),
+            sync: 0,
         }
     }
 }
@@ -432,6 +457,8 @@ impl From<Refusal> for OpenError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Unfit(unfit) => Self::Unfit(unfit),
+            Refusal::Lost(lost) => Self::Lost(lost),
+            Refusal::Tls(error) => Self::Tls(error),
             Refusal::Server(error) => Self::Server(error),
             // Nothing is said when a space is opened first.
             Refusal::Malformed | Refusal::Unsaid(_) => Self::Malformed,

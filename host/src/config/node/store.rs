@@ -5,7 +5,7 @@ use crate::config::document::ConfigError;
 use crate::config::section::Section;
 use crate::config::value::{self, Show, Value};
 use lockport_store::embedded::Durability;
-use lockport_store::redis::{self, InvalidUrl, Url};
+use lockport_store::redis::{self, Identity, InvalidUrl, Tls, Url};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -25,6 +25,11 @@ pub struct StoreConfig {
     /// How long the nodes may say what they had, if the server was replaced or
     /// has forgotten it.
     pub reclaim: Duration,
+    /// The files that a connection over TLS needs.
+    pub tls: Tls,
+    /// How many replicas of Redis have to have a grant or a commit before it is
+    /// answered.
+    pub sync: u32,
 }
 
 /// A store's URL.
@@ -50,6 +55,8 @@ pub struct RedisUrl {
 const LEASE: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3600);
 // Less than two beats, and a node that is not asked anything could hear too late.
 const RECLAIM: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
+// There is a mistake in it if there were more.
+const SYNC: RangeInclusive<u32> = 0..=16;
 const ANSWER_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(60);
 
@@ -59,14 +66,15 @@ const DURABILITIES: [(&str, Durability); 2] =
 /// What stands for a password where people look.
 const HIDDEN: &str = "***";
 
-/// The query's parameter that is a password, in the URL of a socket.
-const PASSWORD_PARAMETER: &str = "pass=";
+/// The query's parameters that are passwords: in the URL of a socket, and of
+/// sentinels.
+const PASSWORDS: [&str; 2] = ["pass=", "sentinel_pass="];
 
-/// What a URL of a server begins with, of those that are served.
-const SERVERS: [&str; 4] = ["redis", "redis+unix", "valkey", "valkey+unix"];
+/// What a URL of a server begins with.
+const SERVERS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
-/// Those that are not served yet.
-const LATER: [&str; 4] = ["rediss", "valkeys", "redis+sentinel", "redis+cluster"];
+/// What a URL begins with if its server is reached over TLS.
+const SECURE: [&str; 2] = ["rediss", "valkeys"];
 
 impl StoreConfig {
     pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
@@ -86,13 +94,29 @@ impl StoreConfig {
                 redis::PATIENCE_DEFAULT,
             )?,
             reclaim: section.or("reclaim", value::duration(RECLAIM), redis::RECLAIM_DEFAULT)?,
+            tls: tls(&section)?,
+            sync: section.or("sync", value::integer(SYNC), 0)?,
         };
+        // A file that is not used would be a promise that is not kept.
+        if store.tls != Tls::default() && !store.url.is_secure() {
+            let why = "does not begin with `rediss://`: without TLS there is no use for \
+                       `tls_ca`, `tls_certificate` and `tls_key`";
+            return Err(section.wrong("url", why, None));
+        }
         section.finish()?;
         Ok(store)
     }
 }
 
 impl StoreUrl {
+    /// Whether it is a server that is reached over TLS.
+    fn is_secure(&self) -> bool {
+        let Self::Redis(url) = self else {
+            return false;
+        };
+        SECURE.contains(&url.kind().0)
+    }
+
     fn parse(value: &Value) -> Result<Self, String> {
         let text = value::nonempty(value)?;
         match text.split_once(':') {
@@ -100,9 +124,8 @@ impl StoreUrl {
             Some(("embedded", directory)) if !directory.is_empty() => {
                 Ok(Self::Embedded(directory.into()))
             }
-            Some((it, _)) if SERVERS.contains(&it) => RedisUrl::parse(&text).map(Self::Redis),
-            Some((scheme, _)) if LATER.contains(&scheme) => {
-                Err(format!("begins with `{scheme}:`, which is not served yet"))
+            Some((scheme, _)) if SERVERS.contains(&kind(scheme).0) => {
+                RedisUrl::parse(&text).map(Self::Redis)
             }
             // What follows may be a password.
             _ => Err(format!(
@@ -117,17 +140,27 @@ impl StoreUrl {
 impl RedisUrl {
     fn parse(text: &str) -> Result<Self, String> {
         let parsed: Result<Url, InvalidUrl> = text.parse();
+        let url = Self {
+            text: text.to_owned(),
+        };
         match parsed {
-            Ok(_) => Ok(Self {
-                text: text.to_owned(),
-            }),
-            Err(InvalidUrl::Server(_)) => Err(format!(
-                "is `{}`, which is no \"redis://USER:PASSWORD@HOST:PORT/DB?space=NAME\" and no \
-                 \"redis+unix:///SOCKET?db=DB&space=NAME\"",
-                hidden(text)
-            )),
-            Err(error) => Err(format!("is `{}`: {error}", hidden(text))),
+            Ok(_) => Ok(url),
+            Err(InvalidUrl::Server(_)) => {
+                let form = match url.kind().1 {
+                    "unix" => "redis+unix:///SOCKET?db=DB&space=NAME",
+                    "sentinel" => "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB?space=NAME",
+                    "cluster" => "redis+cluster://HOST:PORT,HOST:PORT?space=NAME",
+                    _ => "redis://USER:PASSWORD@HOST:PORT/DB?space=NAME",
+                };
+                Err(format!("is `{url}`, which is no \"{form}\""))
+            }
+            Err(error) => Err(format!("is `{url}`: {error}")),
         }
+    }
+
+    /// How its server is reached, and how it is found.
+    fn kind(&self) -> (&str, &str) {
+        kind(self.text.split(':').next().unwrap_or_default())
     }
 
     #[cfg(test)]
@@ -179,6 +212,31 @@ impl Show for Durability {
     }
 }
 
+/// What is before and behind the `+` of a scheme.
+fn kind(scheme: &str) -> (&str, &str) {
+    scheme.split_once('+').unwrap_or((scheme, ""))
+}
+
+/// The files of TLS: none is an empty text. A path is relative to the file that it stands in.
+fn tls(section: &Section<'_>) -> Result<Tls, ConfigError> {
+    let file = |key: &'static str| -> Result<Option<PathBuf>, ConfigError> {
+        let path = section.or(key, value::text, String::new())?;
+        let resolved = match section.origin_of(key) {
+            Some(origin) => origin.resolve(path.clone().into()),
+            None => path.clone().into(),
+        };
+        Ok((!path.is_empty()).then_some(resolved))
+    };
+    let ca = file("tls_ca")?;
+    let identity = match (file("tls_certificate")?, file("tls_key")?) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
+        (Some(_), None) => return Err(section.wrong("tls_certificate", "needs `tls_key`", None)),
+        (None, Some(_)) => return Err(section.wrong("tls_key", "needs `tls_certificate`", None)),
+    };
+    Ok(Tls { ca, identity })
+}
+
 /// The text of a URL, whether it is a good one or not, without the passwords in
 /// it: what is before an `@`, up to the user's name, and that of a query.
 fn hidden(text: &str) -> String {
@@ -194,15 +252,14 @@ fn hidden(text: &str) -> String {
         }
         _ => (String::new(), text),
     };
-    let is_password = |it: &str| it.starts_with(PASSWORD_PARAMETER);
-    let parts = rest
-        .split_inclusive(['?', '&'])
-        .map(|it| match is_password(it) {
-            true => {
+    let parts = rest.split_inclusive(['?', '&']).map(|it| {
+        match PASSWORDS.iter().find(|name| it.starts_with(**name)) {
+            Some(name) => {
                 let end = if it.ends_with('&') { "&" } else { "" };
-                format!("{PASSWORD_PARAMETER}{HIDDEN}{end}")
+                format!("{name}{HIDDEN}{end}")
             }
-            false => it.to_owned(),
-        });
+            None => it.to_owned(),
+        }
+    });
     user + &parts.collect::<String>()
 }

@@ -410,6 +410,15 @@ fn a_server_is_a_store_and_its_password_is_shown_to_nobody() {
             "redis+unix:///a?user=me&pass=***&space=b",
         ),
         ("valkey://:secret@there", "valkey://:***@there"),
+        ("rediss://me:secret@there", "rediss://me:***@there"),
+        (
+            "redis+sentinel://me:secret@a:1,b:2/shop?sentinel_pass=secret&space=b",
+            "redis+sentinel://me:***@a:1,b:2/shop?sentinel_pass=***&space=b",
+        ),
+        (
+            "rediss+cluster://me:secret@a:1,b:2",
+            "rediss+cluster://me:***@a:1,b:2",
+        ),
     ] {
         let config = load(&format!("store.url = \"{url}\""), &[], &[]).unwrap();
         let StoreUrl::Redis(kept) = &config.store.url else {
@@ -432,19 +441,23 @@ fn the_url_of_a_server_that_is_refused_does_not_show_its_password_either() {
         ),
         (
             "redis://me:se?secret@there",
-            "is `redis://me:***@there`: a URL of a server begins with `redis://` or `redis+unix://`",
+            "is `redis://me:***@there`: a URL of a server begins with `redis://`, `rediss://`, `redis+unix://`, `redis+sentinel://` or `redis+cluster://`",
         ),
         (
             "redis://me:secret@there/x",
-            "is `redis://me:***@there/x`, which is no \"redis://USER:PASSWORD@HOST:PORT/DB?space=NAME\" and no \"redis+unix:///SOCKET?db=DB&space=NAME\"",
+            "is `redis://me:***@there/x`, which is no \"redis://USER:PASSWORD@HOST:PORT/DB?space=NAME\"",
         ),
         (
-            "rediss://me:secret@there",
-            "begins with `rediss:`, which is not served yet",
+            "redis+cluster://me:secret@there/1",
+            "is `redis+cluster://me:***@there/1`: a cluster has no database but 0",
         ),
         (
-            "redis+cluster://me:secret@there",
-            "begins with `redis+cluster:`, which is not served yet",
+            "redis+sentinel://me:secret@there,",
+            "is `redis+sentinel://me:***@there,`: the URL of sentinels names the service behind them: `redis+sentinel://HOST/SERVICE`",
+        ),
+        (
+            "redis+cluster://me:secret@there/x",
+            "is `redis+cluster://me:***@there/x`, which is no \"redis+cluster://HOST:PORT,HOST:PORT?space=NAME\"",
         ),
         (
             "http://me:secret@there",
@@ -456,4 +469,42 @@ fn the_url_of_a_server_that_is_refused_does_not_show_its_password_either() {
             format!("environment variable LOCKPORT_STORE__URL: `store.url` {expected}"),
         );
     }
+}
+
+#[test]
+fn files_of_tls_are_relative_to_the_file_that_names_them_and_of_use_with_tls_only() {
+    let secure = "[store]\nurl = \"rediss://there\"\ntls_ca = \"ca.pem\"\n";
+    let both = "tls_certificate = \"node.pem\"\ntls_key = \"/keys/node\"\n";
+    let config = load(&format!("{secure}{both}"), &[], &[]).unwrap();
+    let tls = &config.store.tls;
+    assert!(tls.ca.as_ref().unwrap().ends_with("ca.pem"));
+    let identity = tls.identity.as_ref().unwrap();
+    assert!(identity.certificate.ends_with("node.pem"));
+    assert_eq!(identity.key, PathBuf::from("/keys/node"));
+    for (text, expected) in [
+        (
+            "[store]\nurl = \"redis://there\"\ntls_ca = \"ca.pem\"\n".to_owned(),
+            "`store.url` does not begin with `rediss://`: without TLS there is no use for \
+             `tls_ca`, `tls_certificate` and `tls_key`",
+        ),
+        (
+            format!("{secure}tls_key = \"a\"\n"),
+            "`store.tls_key` needs `tls_certificate`",
+        ),
+        (
+            format!("{secure}tls_certificate = \"a\"\n"),
+            "`store.tls_certificate` needs `tls_key`",
+        ),
+    ] {
+        let refused = refused(&text, &[]);
+        assert!(refused.ends_with(expected), "{refused}");
+    }
+}
+
+#[test]
+fn so_many_replicas_have_to_have_what_is_answered() {
+    let config = load("store.sync = 2", &[], &[]).unwrap();
+    assert_eq!(config.store.sync, 2);
+    assert_eq!(load("", &[], &[]).unwrap().store.sync, 0);
+    assert!(refused("store.sync = 17", &[]).contains("`store.sync`"));
 }

@@ -29,6 +29,8 @@ contract!(
     what_happens_is_counted,
 );
 
+in_a_cluster!(Narrow: a_wait_ends_with_a_hand_over_in_the_order_of_arrival, all_names_are_acquired_or_none);
+
 fn transaction() -> TransactionId {
     TransactionId::mint()
 }

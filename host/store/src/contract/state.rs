@@ -28,6 +28,8 @@ contract!(
     a_page_has_so_many_bytes,
 );
 
+in_a_cluster!(Narrow: a_guarded_write_needs_its_lock, a_commit_hands_its_locks_over_with_its_values);
+
 fn conflict(collection: &Collection, key: &str) -> CommitError {
     CommitError::Conflict {
         collection: collection.name().to_owned(),

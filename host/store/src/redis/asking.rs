@@ -162,6 +162,9 @@ impl Asking {
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));
+            if let Err(CallError::Unconfirmed { .. }) = claimed {
+                asking.note(id, |asked| asked.may_stand = true);
+            }
             let answer = claimed_as(claimed, granted);
             if let (Ok(granted), Some(call)) = (&answer, asking.first_call(id)) {
                 asking.has(&call, granted);
@@ -338,8 +341,12 @@ impl Asking {
 
     fn is_unanswered(&self, call: &Call, error: &CallError) {
         let is_done = !matches!(error, CallError::NotSent | CallError::Recovering);
-        // One that may be asked again is found by who asks again.
-        let may_stand = !call.request.repeatable && is_done;
+        let may_stand = match error {
+            // It stands, and nobody may rely on it.
+            CallError::Unconfirmed { is_new } => *is_new,
+            // One that may be asked again is found by who asks again.
+            _ => !call.request.repeatable && is_done,
+        };
         self.note(call.request.id, |asked| asked.may_stand |= may_stand);
         if let (Holder::Transaction(transaction), true) = (call.request.holder, is_done) {
             self.transactions.is_uncertain(transaction);

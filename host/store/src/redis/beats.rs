@@ -82,7 +82,7 @@ impl Ears {
         let node = self.inbox.node();
         if *channel == self.space.inbox(node) {
             self.receive(node, text);
-        } else if *channel == self.space.key("ev").into_bytes()
+        } else if *channel == self.space.events().into_bytes()
             && let Err(error) = self.events.publish(text)
         {
             tracing::error!(%error, "an event is not understood");
@@ -218,7 +218,7 @@ impl Beats {
         now.connection = connected.number;
         if before.connection != connected.number || before.node != Some(node) {
             let space = self.link.space();
-            for channel in [space.inbox(node), space.key("ev").into_bytes()] {
+            for channel in [space.inbox(node), space.events().into_bytes()] {
                 let subscribed = connected.subscribe(&channel).await;
                 self.link.take(connected, subscribed)?;
             }

@@ -1,6 +1,8 @@
 //! Whether a server keeps what it is given: looked at on every connection.
 
 use super::link::CallError;
+use super::tls::TlsError;
+use super::whereabouts::Lost;
 use redis::RedisError;
 
 /// The oldest version that has function libraries.
@@ -18,6 +20,8 @@ pub(super) struct About {
     policy: String,
     /// Whether it writes down what it is told.
     is_durable: bool,
+    /// Whether it is one of a cluster.
+    is_of_cluster: bool,
 }
 
 /// Why a server cannot hold a space.
@@ -35,6 +39,12 @@ pub enum Unfit {
     /// It follows another server.
     #[error("the server is a replica")]
     Replica,
+    /// It has the keys of some slots only, and these may move away.
+    #[error("the server is one of a cluster: the URL of that begins with `redis+cluster://`")]
+    OfCluster,
+    /// The node may not do there what it has to.
+    #[error("the server's user lacks `{0}`")]
+    Permissions(String),
 }
 
 impl About {
@@ -50,11 +60,12 @@ impl About {
             is_replica: value("role") == "slave",
             policy: value("maxmemory_policy"),
             is_durable: value("aof_enabled") == "1",
+            is_of_cluster: value("cluster_enabled") == "1",
         }
     }
 
-    /// Whether a space may be there.
-    pub(super) fn check(&self) -> Result<(), Unfit> {
+    /// Whether a space may be there; in a cluster only if it was looked for there.
+    pub(super) fn check(&self, in_cluster: bool) -> Result<(), Unfit> {
         let mut numbers = self.version.split('.').map(str::parse::<u32>);
         let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
             return Err(Unfit::Unknown);
@@ -70,6 +81,9 @@ impl About {
         }
         if self.is_replica {
             return Err(Unfit::Replica);
+        }
+        if self.is_of_cluster && !in_cluster {
+            return Err(Unfit::OfCluster);
         }
         Ok(())
     }
@@ -89,6 +103,10 @@ impl About {
 pub(super) enum Refusal {
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the server does not answer")]
     Server(#[from] RedisError),
     #[error("the server's answer to the opening of a space is not understood")]
@@ -103,18 +121,18 @@ mod tests {
 
     const INFO: &str = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n# Memory\r\n\
         maxmemory_policy:noeviction\r\n# Persistence\r\naof_enabled:1\r\n# Replication\r\n\
-        role:master\r\n";
+        role:master\r\n# Cluster\r\ncluster_enabled:0\r\n";
 
     #[test]
     fn a_server_that_keeps_what_it_is_given_is_fit() {
         let about = About::read(INFO);
-        assert_eq!((about.check(), about.run.as_str()), (Ok(()), "abc"));
+        assert_eq!((about.check(false), about.run.as_str()), (Ok(()), "abc"));
         assert!(about.is_durable);
     }
 
     #[test]
     fn a_server_that_may_forget_a_lock_is_refused() {
-        let with = |from: &str, to: &str| About::read(&INFO.replace(from, to)).check();
+        let with = |from: &str, to: &str| About::read(&INFO.replace(from, to)).check(false);
         let policy = "allkeys-lru".to_owned();
         assert_eq!(with("noeviction", &policy), Err(Unfit::Policy(policy)));
         assert_eq!(
@@ -125,5 +143,12 @@ mod tests {
         assert_eq!(with("7.0.15", "new"), Err(Unfit::Unknown));
         assert_eq!(with("run_id:abc", ""), Err(Unfit::Unknown));
         assert_eq!(with("7.0.15", "10.1"), Ok(()));
+    }
+
+    #[test]
+    fn a_server_of_a_cluster_is_refused_unless_it_was_found_there() {
+        let about = About::read(&INFO.replace("cluster_enabled:0", "cluster_enabled:1"));
+        assert_eq!(about.check(false), Err(Unfit::OfCluster));
+        assert_eq!(about.check(true), Ok(()));
     }
 }

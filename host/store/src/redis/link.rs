@@ -19,12 +19,15 @@
 use super::codec::{Arguments, Malformed, Reply};
 use super::fitness::{About, Refusal};
 use super::heard::Heard;
+use super::permissions;
+use super::replicas::{Replicas, unless_replicated};
 use super::space::{Epoch, Space};
+use super::whereabouts::Whereabouts;
 use crate::id::NodeId;
 use crate::secret::SpaceKey;
 use crate::store::StoreError;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, RedisError, Value, cmd};
+use redis::{AsyncConnectionConfig, Cmd, PushInfo, PushKind, RedisError, Value, cmd};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,11 +65,13 @@ pub(super) struct Link(Arc<Inner>);
 struct Inner {
     /// Where calls are made, so that they do not depend on their caller's.
     runtime: Handle,
-    client: Client,
+    whereabouts: Arc<Whereabouts>,
     space: Arc<Space>,
     heard: Arc<Heard>,
     /// How long an answer may take.
     patience: Duration,
+    /// How many replicas have to have what is promised.
+    sync: u32,
     pushed: Pushed,
     /// Says what the node had, if that is done on this one.
     recover: Option<Recover>,
@@ -85,10 +90,13 @@ pub(super) type Recovering = Pin<Box<dyn Future<Output = Result<(), CallError>> 
 
 /// What a link needs of its owner.
 pub(super) struct Wiring {
+    pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) space: Arc<Space>,
     pub(super) heard: Arc<Heard>,
     /// How long an answer may take.
     pub(super) patience: Duration,
+    /// How many replicas have to have what is promised.
+    pub(super) sync: u32,
     pub(super) pushed: Pushed,
     pub(super) recover: Option<Recover>,
 }
@@ -108,6 +116,8 @@ pub(super) struct Connected {
     connection: MultiplexedConnection,
     /// Tells it from those before.
     pub(super) number: u64,
+    /// Those who wait for replicas.
+    replicas: Arc<Replicas>,
 }
 
 /// What a call needs before it may be made.
@@ -128,6 +138,12 @@ pub(super) enum CallError {
     /// It was not done.
     #[error("the space is not what it was")]
     Recovering,
+    /// It was done, but might be lost with the server.
+    #[error("too few replicas have it")]
+    Unconfirmed {
+        /// Whether it had not been promised to anybody before.
+        is_new: bool,
+    },
     /// It was done, but nobody knows how it went.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -138,25 +154,24 @@ pub(super) enum CallError {
 
 impl Link {
     /// A link that is connected for the first time.
-    pub(super) async fn open(
-        runtime: &Handle,
-        client: Client,
-        wiring: Wiring,
-    ) -> Result<Self, Refusal> {
+    pub(super) async fn open(runtime: &Handle, wiring: Wiring) -> Result<Self, Refusal> {
         let (state, _) = watch::channel(State::Connecting);
         let Wiring {
+            whereabouts,
             space,
             heard,
             patience,
+            sync,
             pushed,
             recover,
         } = wiring;
         let link = Self(Arc::new(Inner {
             runtime: runtime.clone(),
-            client,
+            whereabouts,
             space,
             heard,
             patience,
+            sync,
             pushed,
             recover,
             state,
@@ -281,9 +296,23 @@ impl Link {
             Value::BulkString(bytes) => {
                 let reply = Reply::read(&bytes)?;
                 self.0.heard.hear(&reply);
+                self.keep(connected, &reply).await?;
                 Ok(reply)
             }
             other => Err(CallError::Refused(format!("{other:?}"))),
+        }
+    }
+
+    /// Sees that what was promised is not lost with the server, if it has to be.
+    async fn keep(&self, connected: &Connected, reply: &Reply) -> Result<(), CallError> {
+        let Inner { sync, patience, .. } = *self.0;
+        let Some(otherwise) = unless_replicated(reply).filter(|_| sync > 0) else {
+            return Ok(());
+        };
+        let have_it = connected.replicas.have_it(connected, sync, patience).await;
+        match self.take(connected, have_it)? {
+            true => Ok(()),
+            false => Err(otherwise),
         }
     }
 
@@ -335,7 +364,8 @@ impl Link {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if error.code() == Some("RECOVERING") {
+        // Nothing was done, and this is not where to ask again.
+        if error.code() == Some("RECOVERING") || is_elsewhere(&error) {
             self.breaks(connected.number);
             return Err(CallError::Recovering);
         }
@@ -402,9 +432,10 @@ impl Link {
     /// Connects, and looks at what is there before anything else is sent.
     async fn connect(&self, number: u64) -> Result<State, Refusal> {
         let Inner {
-            client,
+            whereabouts,
             space,
             patience,
+            sync,
             ..
         } = &*self.0;
         let (link, pushed) = (Arc::downgrade(&self.0), self.0.pushed.clone());
@@ -419,16 +450,19 @@ impl Link {
                 }
                 Ok::<_, std::convert::Infallible>(())
             });
-        let connection = client.get_multiplexed_async_connection_with_config(&config);
         let connected = Connected {
-            connection: connection.await?,
+            connection: whereabouts.connect(number, &config).await?,
             number,
+            replicas: Arc::default(),
         };
+        if space.opened().is_none() {
+            permissions::check(&connected, space, *sync > 0).await?;
+        }
         let about: String = cmd("INFO")
             .query_async(&mut connected.connection.clone())
             .await?;
         let about = About::read(&about);
-        about.check()?;
+        about.check(whereabouts.is_cluster())?;
         if space.opened().is_none() {
             about.warn();
         }
@@ -474,13 +508,23 @@ impl Connected {
     }
 
     async fn ask_both(&self, one: Cmd, other: Cmd) -> Result<(Value, Value), RedisError> {
-        let mut both = redis::pipe();
-        both.add_command(one).add_command(other);
-        let mut connection = self.connection.clone();
-        let answers = connection.send_packed_commands(&both, 0, 2).await?;
-        let mut answers = answers.into_iter().map(Value::extract_error);
-        let mut next = || Ok::<_, RedisError>(answers.next().transpose()?.unwrap_or(Value::Nil));
+        let mut answers = self.ask_all([one, other]).await?.into_iter();
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
         Ok((next()?, next()?))
+    }
+
+    /// Asks all of it at once. The answers, in the same order.
+    pub(super) async fn ask_all(
+        &self,
+        commands: impl IntoIterator<Item = Cmd>,
+    ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
+        let mut all = redis::pipe();
+        for command in commands {
+            all.add_command(command);
+        }
+        let mut connection = self.connection.clone();
+        let answers = connection.send_packed_commands(&all, 0, all.len()).await?;
+        Ok(answers.into_iter().map(Value::extract_error).collect())
     }
 
     /// Subscribes to a channel: what is published there from now on is pushed.
@@ -528,6 +572,15 @@ async fn load(connected: &Connected, space: &Space) -> Result<(), RedisError> {
 /// done.
 fn is_missing(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
+}
+
+/// Whether the server says that it has not, or not all of, the slot of the space,
+/// or that its cluster is not whole: so nothing was done.
+fn is_elsewhere(error: &RedisError) -> bool {
+    matches!(
+        error.code(),
+        Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
+    )
 }
 
 fn read_opened(found: &[Vec<u8>]) -> Option<(Epoch, SpaceKey)> {

@@ -15,6 +15,10 @@ use tokio::sync::watch;
 /// How much of what there is one of is read with values: see `step.lua`.
 const REACHED: usize = size_of::<Epoch>() + 6 * size_of::<f64>();
 
+/// What is never there. A server that gives away or gets the slot of the space has
+/// not all of its keys: it refuses as a whole what names this one besides another.
+const NOTHING: &str = "-";
+
 /// A space, and the library that is used there.
 pub(super) struct Space {
     /// What its keys begin with: they share a slot.
@@ -28,6 +32,8 @@ pub(super) struct Space {
     said: watch::Sender<Option<Epoch>>,
     /// The time that is handed in, if it does not go by the server's clock.
     time: Option<Clock>,
+    /// Whether its slot may move from one server to another.
+    is_in_cluster: bool,
 }
 
 /// What holds until the server is replaced.
@@ -49,21 +55,38 @@ impl Space {
         limits: &Limits,
         reclaim: Duration,
         time: Option<Clock>,
+        is_in_cluster: bool,
     ) -> Self {
         Self {
-            tag: format!("{{lp:{name}}}:"),
+            tag: format!("{{{}}}:", tag(name)),
             library,
             limits: codec::limits(limits),
             reclaim,
             opened: Mutex::default(),
             said: watch::Sender::new(None),
             time,
+            is_in_cluster,
         }
     }
 
     /// The name of a key of the space.
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}{name}", self.tag)
+    }
+
+    /// What matches the names of all keys and channels of the space.
+    pub(super) fn all(&self) -> String {
+        self.key("*")
+    }
+
+    /// The name of a key that is never there.
+    pub(super) fn nothing(&self) -> String {
+        self.key(NOTHING)
+    }
+
+    /// The name of the stream, and of the channel, of events.
+    pub(super) fn events(&self) -> String {
+        self.key("ev")
     }
 
     /// The name of the list, and of the channel, of what a node is told.
@@ -190,7 +213,11 @@ impl Space {
     fn function(&self, name: &str) -> Cmd {
         let mut command = cmd("FCALL");
         command.arg(format!("{}_{name}", self.library.name()));
-        command.arg(1).arg(self.key("m"));
+        if self.is_in_cluster {
+            command.arg(2).arg(self.key("m")).arg(self.nothing());
+        } else {
+            command.arg(1).arg(self.key("m"));
+        }
         command
     }
 
@@ -200,4 +227,10 @@ impl Space {
         }
         command
     }
+}
+
+/// What stands in braces in the names of a space's keys, by which its slot is
+/// chosen.
+pub(super) fn tag(space: &str) -> String {
+    format!("lp:{space}")
 }

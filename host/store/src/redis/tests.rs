@@ -3,6 +3,7 @@
 //! `contract.rs`.
 
 mod asked_again;
+mod cluster;
 mod cost;
 mod crowd;
 mod direct;
@@ -11,8 +12,12 @@ mod failover;
 mod hand_over;
 mod leaps;
 mod recovery;
+mod sentinels;
+mod sync;
+mod tls;
+mod users;
 
-use super::server::Server;
+use super::server::{Server, strings};
 use super::*;
 use crate::contract::{
     block_on, caller, guarding, name, of, of_caller, of_session, open, poll_once, put, session,

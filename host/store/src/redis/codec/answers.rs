@@ -145,6 +145,17 @@ impl Reply {
         self.word == "gone"
     }
 
+    /// Whether it promises what must not be lost with the server: then, whether
+    /// that is promised for the first time.
+    pub(crate) fn promises(&self) -> Option<bool> {
+        match self.word.as_str() {
+            // With nothing behind it, it is the answer to a cancel.
+            "granted" => self.fields.0.as_slice().last()?.as_bool(),
+            "claimed" | "committed" | "aborted" => Some(true),
+            _ => None,
+        }
+    }
+
     /// To `acquire`; and whether what was granted was not granted before.
     pub(crate) fn acquired(mut self) -> Result<(Acquired, bool)> {
         let it = &mut self.fields;

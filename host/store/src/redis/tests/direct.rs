@@ -35,7 +35,7 @@ impl Direct {
         load.arg("LOAD").arg("REPLACE").arg(library.text());
         load.exec(&mut connection).unwrap();
         let limits = Limits::default();
-        let space = Space::new("direct", library, &limits, RECLAIM_DEFAULT, None);
+        let space = Space::new("direct", library, &limits, RECLAIM_DEFAULT, None, false);
         let open = space.open("a run", &Reached::default());
         let found: Vec<Vec<u8>> = open.query(&mut connection).unwrap();
         let epoch = Epoch::try_from(found[0].as_slice()).unwrap();

@@ -311,7 +311,9 @@ async fn round(seed: u64) {
     };
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let node = Redis::open_with(&server.url(), options).await.unwrap();
+        let node = Redis::open_with(&server.url(), options.clone())
+            .await
+            .unwrap();
         nodes.push(Arc::new(node));
     }
     let referee = Arc::new(Referee::default());
