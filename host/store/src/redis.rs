@@ -24,6 +24,7 @@
 
 mod asking;
 mod beats;
+mod bundles;
 pub(crate) mod codec;
 mod errands;
 mod events;
@@ -69,7 +70,7 @@ use heard::Heard;
 use holdings::Holdings;
 use inbox::Inbox;
 use library::Library;
-use link::{Link, Pushed, Recover, Wiring};
+use link::{Link, Pushed, Recover, Told, Wiring};
 use listing::Lists;
 use locks::Locks;
 use node::Node;
@@ -77,7 +78,7 @@ use redis::{Client, PushInfo};
 use sessions::Sessions;
 use space::Space;
 use std::io;
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Duration;
 use thread::Thread;
 
@@ -297,6 +298,7 @@ impl Opening {
             asking: Asking::new(means.clone()),
             sessions: Sessions::new(means.clone()),
             events: Arc::new(Events::new(Ring::new(self.options.limits))),
+            telling: Mutex::default(),
         });
         drop(late.set(Arc::downgrade(&ears)));
         let beats = Beats::new(lines.beats.clone(), ears.clone());
@@ -346,6 +348,7 @@ impl Opening {
                 heard: heard.clone(),
                 patience,
                 pushed,
+                told: told_to(late.clone()),
                 recover,
             };
             let (client, runtime) = (client.clone(), thread.handle().clone());
@@ -444,6 +447,15 @@ fn pushed_to(ears: Arc<OnceLock<Weak<Ears>>>) -> Pushed {
     Arc::new(move |push: PushInfo| {
         if let Some(ears) = ears.get().and_then(Weak::upgrade) {
             ears.hear(&push);
+        }
+    })
+}
+
+/// What a node is told by an answer goes to whoever is there by then.
+fn told_to(ears: Arc<OnceLock<Weak<Ears>>>) -> Told {
+    Arc::new(move |node, told| {
+        if let Some(ears) = ears.get().and_then(Weak::upgrade) {
+            ears.hear_at_once(node, told);
         }
     })
 }

@@ -135,8 +135,15 @@ impl Asking {
         answer
     }
 
-    /// A wait has ended well.
-    pub(super) fn granted(self: &Arc<Self>, node: NodeId, id: GrantId, granted: Granted) {
+    /// A wait has ended well. `is_claimed` says that the store knows already that
+    /// it has arrived.
+    pub(super) fn granted(
+        self: &Arc<Self>,
+        node: NodeId,
+        id: GrantId,
+        granted: Granted,
+        is_claimed: bool,
+    ) {
         if granted.acquired.is_empty() {
             // Its transaction has it all already: there is nothing to claim.
             return self.tell(id, Ok(granted));
@@ -149,22 +156,34 @@ impl Asking {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
             if !self.holdings.contains(id) {
-                self.errands.try_once(node, Arguments::abandon(id));
+                self.leave(node, id);
             }
             return;
+        }
+        if is_claimed {
+            return self.is_granted(id, Ok(granted));
         }
         let asking = self.clone();
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));
-            let answer = claimed_as(claimed, granted);
-            if let (Ok(granted), Some(call)) = (&answer, asking.first_call(id)) {
-                asking.has(&call, granted);
-            }
-            asking.tell(id, answer);
-            asking.end_call(id);
+            asking.is_granted(id, claimed_as(claimed, granted));
         };
         drop(self.link.spawn(claiming));
+    }
+
+    /// What became of a grant after a wait, and of the call that was about it.
+    fn is_granted(&self, id: GrantId, answer: Result<Granted, AcquireError>) {
+        if let (Ok(granted), Some(call)) = (&answer, self.first_call(id)) {
+            self.has(&call, granted);
+        }
+        self.tell(id, answer);
+        self.end_call(id);
+    }
+
+    /// Nobody at a node waits for a request, or has heard of its grant.
+    pub(super) fn leave(&self, node: NodeId, id: GrantId) {
+        self.errands.try_once(node, Arguments::abandon(id));
     }
 
     /// A wait has ended otherwise.
@@ -418,8 +437,7 @@ impl Asking {
         // Sent before anybody can ask for it anew.
         if asked.is_some_and(|it| it.may_stand && !it.is_known) {
             self.holdings.ended(id);
-            self.errands
-                .try_once(self.node.id(), Arguments::abandon(id));
+            self.leave(self.node.id(), id);
         }
     }
 

@@ -16,7 +16,8 @@
 //! server does not have, then the library is loaded first; and a space that is
 //! not what it was, then it is recovered first.
 
-use super::codec::{Arguments, Malformed, Reply};
+use super::bundles::{Asked, Bundles};
+use super::codec::{Arguments, Heading, Malformed, Reply};
 use super::fitness::{About, Refusal};
 use super::heard::Heard;
 use super::space::{Epoch, Space};
@@ -68,14 +69,20 @@ struct Inner {
     /// How long an answer may take.
     patience: Duration,
     pushed: Pushed,
+    told: Told,
     /// Says what the node had, if that is done on this one.
     recover: Option<Recover>,
     state: watch::Sender<State>,
     room: Arc<Semaphore>,
+    /// What is to go out.
+    bundles: Bundles,
 }
 
 /// Takes what the server sends without being asked. Must not block.
 pub(super) type Pushed = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// Takes what a node is told by the answer to a call. Must not block.
+pub(super) type Told = Arc<dyn Fn(NodeId, &[Vec<u8>]) + Send + Sync>;
 
 /// Says what the node had, when the space is not what it was.
 pub(super) type Recover = Arc<dyn Fn(Link, Connected) -> Recovering + Send + Sync>;
@@ -90,6 +97,7 @@ pub(super) struct Wiring {
     /// How long an answer may take.
     pub(super) patience: Duration,
     pub(super) pushed: Pushed,
+    pub(super) told: Told,
     pub(super) recover: Option<Recover>,
 }
 
@@ -125,7 +133,8 @@ pub(super) enum CallError {
     /// It was not done, or not all of it.
     #[error("the server refused: {0}")]
     Refused(String),
-    /// It was not done.
+    /// It was not done: the space is not what it was, or the connection was given
+    /// up before its turn came.
     #[error("the space is not what it was")]
     Recovering,
     /// It was done, but nobody knows how it went.
@@ -149,6 +158,7 @@ impl Link {
             heard,
             patience,
             pushed,
+            told,
             recover,
         } = wiring;
         let link = Self(Arc::new(Inner {
@@ -158,9 +168,11 @@ impl Link {
             heard,
             patience,
             pushed,
+            told,
             recover,
             state,
             room: Arc::new(Semaphore::new(CALLS_MAX)),
+            bundles: Bundles::default(),
         }));
         let first = link.clone();
         let first = link.spawn(async move { first.connect(1).await });
@@ -260,30 +272,110 @@ impl Link {
         node: NodeId,
         arguments: &Arguments,
     ) -> Result<Reply, CallError> {
-        let connected = self.connected().await?;
-        self.call_on(&connected, node, arguments).await
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked {
+            connection: self.ready().await?,
+            node,
+            arguments: arguments.clone(),
+            reply,
+        };
+        if self.0.bundles.push(asked) {
+            self.0.runtime.spawn(self.clone().send_bundles());
+        }
+        answer.await.unwrap_or(Err(CallError::Closed))
     }
 
-    /// Calls a function on this connection.
+    /// Sends one bundle after the other, as long as there are any.
+    async fn send_bundles(self) {
+        while let Some(bundle) = self.0.bundles.next() {
+            let (number, node) = (bundle[0].connection, bundle[0].node);
+            let current = match &*self.0.state.borrow() {
+                State::Ready(connected) if connected.number == number => Some(connected.clone()),
+                _ => None,
+            };
+            let answers = match current {
+                Some(connected) => {
+                    let operations: Vec<&Arguments> =
+                        bundle.iter().map(|it| &it.arguments).collect();
+                    self.call_all(&connected, node, &operations).await
+                }
+                None => vec![Err(CallError::Recovering); bundle.len()],
+            };
+            for (asked, answer) in bundle.into_iter().zip(answers) {
+                // Whoever has gone has no need of it.
+                drop(asked.reply.send(answer));
+            }
+        }
+    }
+
+    /// Has an operation done on this connection.
     pub(super) async fn call_on(
         &self,
         connected: &Connected,
         node: NodeId,
         arguments: &Arguments,
     ) -> Result<Reply, CallError> {
-        let command = self.0.space.call(node, arguments);
-        let mut answer = connected.ask(&command).await;
-        if answer.as_ref().is_err_and(is_missing) {
-            self.load(connected).await?;
-            answer = connected.ask(&command).await;
+        let mut answers = self.call_all(connected, node, &[arguments]).await;
+        answers.pop().unwrap_or(Err(CallError::Closed))
+    }
+
+    /// Has operations done by one call on this connection: an answer for each.
+    async fn call_all(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        operations: &[&Arguments],
+    ) -> Vec<Result<Reply, CallError>> {
+        let answer = self.ask_for_all(connected, node, operations).await;
+        if operations.len() == 1 || !answer.as_ref().is_err_and(is_out_of_memory) {
+            return self.take_all(connected, node, operations.len(), answer);
         }
-        match self.take(connected, answer)? {
-            Value::BulkString(bytes) => {
-                let reply = Reply::read(&bytes)?;
-                self.0.heard.hear(&reply);
-                Ok(reply)
+        // Nothing was done. Those that need no memory are.
+        let mut answers = Vec::with_capacity(operations.len());
+        for one in operations.chunks(1) {
+            let answer = self.ask_for_all(connected, node, one).await;
+            answers.extend(self.take_all(connected, node, 1, answer));
+        }
+        answers
+    }
+
+    async fn ask_for_all(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        operations: &[&Arguments],
+    ) -> Result<Value, RedisError> {
+        let command = self.0.space.call(node, operations);
+        let answer = connected.ask(&command).await;
+        if !answer.as_ref().is_err_and(is_missing) {
+            return answer;
+        }
+        load(connected, &self.0.space).await?;
+        connected.ask(&command).await
+    }
+
+    /// What a call answers to so many operations.
+    fn take_all(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        count: usize,
+        answer: Result<Value, RedisError>,
+    ) -> Vec<Result<Reply, CallError>> {
+        let taken = self.take(connected, answer);
+        let taken = taken.and_then(|answer| {
+            let parts = parts_of(answer, count)?;
+            let heading = Heading::read(&parts[0])?;
+            self.0.heard.hear(&heading);
+            (self.0.told)(node, &heading.told);
+            Ok((parts, heading.reached))
+        });
+        match taken {
+            Ok((parts, reached)) => {
+                let answers = parts[1..].iter();
+                answers.map(|it| Ok(Reply::read(it, reached)?)).collect()
             }
-            other => Err(CallError::Refused(format!("{other:?}"))),
+            Err(error) => vec![Err(error); count],
         }
     }
 
@@ -312,6 +404,14 @@ impl Link {
             self.breaks(connected.number);
         }
         Err(CallError::Recovering)
+    }
+
+    /// The number of the connection there is, or soon will be.
+    async fn ready(&self) -> Result<u64, CallError> {
+        if let State::Ready(connected) = &*self.0.state.borrow() {
+            return Ok(connected.number);
+        }
+        Ok(self.connected().await?.number)
     }
 
     /// The connection there is, or soon will be.
@@ -459,11 +559,6 @@ impl Link {
         let found: Vec<Vec<u8>> = redis::from_redis_value(answer?).map_err(RedisError::from)?;
         read_opened(&found).ok_or(Refusal::Malformed)
     }
-
-    async fn load(&self, connected: &Connected) -> Result<(), CallError> {
-        let loaded = load(connected, &self.0.space).await;
-        self.take(connected, loaded)
-    }
 }
 
 impl Connected {
@@ -528,6 +623,22 @@ async fn load(connected: &Connected, space: &Space) -> Result<(), RedisError> {
 /// done.
 fn is_missing(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
+}
+
+/// Whether the server has no memory for a call: so nothing was done.
+fn is_out_of_memory(error: &RedisError) -> bool {
+    error.code() == Some("OOM")
+}
+
+/// What a call answers: how things stand, and what each of so many operations
+/// does.
+fn parts_of(answer: Value, operations: usize) -> Result<Vec<Vec<u8>>, CallError> {
+    let parts: Result<Vec<Vec<u8>>, _> = redis::from_redis_value(answer);
+    match parts {
+        Ok(parts) if parts.len() == 1 + operations => Ok(parts),
+        Ok(parts) => Err(CallError::Refused(format!("{} answers", parts.len()))),
+        Err(error) => Err(CallError::Refused(error.to_string())),
+    }
 }
 
 fn read_opened(found: &[Vec<u8>]) -> Option<(Epoch, SpaceKey)> {

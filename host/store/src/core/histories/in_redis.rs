@@ -55,13 +55,15 @@ struct Comparison {
 impl Comparison {
     /// `at_once` is how many steps a search for deadlocks makes before it leaves
     /// the store to others.
-    fn new(server: &Server, name: &str, at_once: usize) -> Self {
+    fn new(server: &Server, at_once: usize) -> Self {
+        static SPACES: AtomicU64 = AtomicU64::new(0);
+        let name = format!("space-{}", SPACES.fetch_add(1, Ordering::Relaxed));
         let now = Time::from_micros(0);
         let mut core = Core::volatile(LIMITS, now);
         core.searches.steps = at_once;
         Self {
             core,
-            space: Space::new(server, name, at_once, now),
+            space: Space::new(server, &name, at_once, now),
             world: World::new(),
             values: Values::new(),
             now,
@@ -100,7 +102,36 @@ impl Comparison {
             .apply(&operation, self.now, &self.core, &mut theirs);
         let (expected, answer) = (without_words(expected), without_words(answer));
         assert_eq!(answer, expected, "answer to step {at}: {operation:?}");
+        self.retain_told(&mut ours);
         self.assert_told_alike(ours, theirs, &format!("step {at}: {operation:?}"));
+    }
+
+    /// Several steps at the same moment, which the library is told at once.
+    fn bundle(&mut self, at: usize, steps: &[Step]) {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        self.now = self.now + steps[0].pause();
+        self.core.apply(Operation::Tick, self.now, &mut ours);
+        let (now, core) = (self.now, &self.core);
+        self.space.apply(&Operation::Tick, now, core, &mut theirs);
+        let (mut operations, mut expected) = (Vec::new(), Vec::new());
+        for step in steps {
+            let (operation, mut effects) = (self.world.operation(step), Vec::new());
+            let answer = self.core.apply(operation.clone(), self.now, &mut effects);
+            self.world.learn(&operation, &answer);
+            if let Operation::Abandon(id) = operation {
+                effects.retain(|it| *it != Effect::Cancelled(id));
+            }
+            self.retain_told(&mut effects);
+            ours.extend(effects);
+            operations.push(operation);
+            expected.push(without_words(answer));
+        }
+        let answers = self
+            .space
+            .apply_together(&operations, self.now, &self.core, &mut theirs);
+        let answers: Vec<_> = answers.into_iter().map(without_words).collect();
+        assert_eq!(answers, expected, "answers to bundle {at}: {operations:?}");
+        self.assert_told_alike(ours, theirs, &format!("bundle {at}: {operations:?}"));
     }
 
     fn change(&mut self, at: usize, change: &Change) {
@@ -114,14 +145,18 @@ impl Comparison {
         let answer = self.space.answer(&request, self.now);
         assert_eq!(answer, expected, "answer to step {at}: {request:?}");
         self.space.hear(self.now, &self.core, &mut theirs);
+        self.retain_told(&mut ours);
         self.assert_told_alike(ours, theirs, &format!("step {at}: {request:?}"));
     }
 
-    fn assert_told_alike(&self, mut ours: Vec<Effect>, theirs: Vec<Effect>, at: &str) {
-        // A session that is attached to nothing cannot be told.
+    /// A session that is attached to nothing cannot be told.
+    fn retain_told(&self, ours: &mut Vec<Effect>) {
         ours.retain(
             |it| !matches!(it, Effect::Lost(session, _) if !is_attached(&self.core, *session)),
         );
+    }
+
+    fn assert_told_alike(&self, ours: Vec<Effect>, theirs: Vec<Effect>, at: &str) {
         let (told, events) = in_order(theirs);
         let (expected_told, expected_events) = in_order(ours);
         assert_eq!(told, expected_told, "told in {at}");
@@ -163,7 +198,6 @@ fn compare_many(
     at_once: usize,
     shrinking: Shrinking,
 ) -> Result<(), String> {
-    static SPACES: AtomicU64 = AtomicU64::new(0);
     let mut config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
@@ -174,8 +208,7 @@ fn compare_many(
     let mut runner = TestRunner::new(config);
     let histories = prop::collection::vec(turn(), 1..100);
     let result = runner.run(&histories, |turns| {
-        let number = SPACES.fetch_add(1, Ordering::Relaxed);
-        let mut comparison = Comparison::new(server, &format!("space-{number}"), at_once);
+        let mut comparison = Comparison::new(server, at_once);
         for (at, turn) in turns.iter().enumerate() {
             comparison.pass(at, turn);
         }
@@ -208,4 +241,26 @@ fn redis_answers_like_the_core() {
 #[test]
 fn redis_goes_on_with_searches_like_the_core() {
     assert_alike(300, 2);
+}
+
+#[test]
+fn redis_answers_what_it_is_asked_at_once_like_the_core_one_after_the_other() {
+    let server = Server::start();
+    load(&server, Library::ByHand.text());
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(300)
+    };
+    let bundles = prop::collection::vec(prop::collection::vec(step(), 1..8), 1..30);
+    let result = TestRunner::new(config).run(&bundles, |bundles| {
+        let mut comparison = Comparison::new(&server, crate::core::STEPS);
+        for (at, steps) in bundles.iter().enumerate() {
+            comparison.bundle(at, steps);
+        }
+        comparison.end();
+        Ok(())
+    });
+    if let Err(difference) = result {
+        panic!("{difference}");
+    }
 }

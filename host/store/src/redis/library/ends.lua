@@ -207,9 +207,14 @@ local function serve(request, token, woken)
     end
     request.views, request.locks = views, new
   end
-  -- The lease begins when a node says that it has heard.
-  request.provisional = #new > 0
-  request.due = #new > 0 and S.now + CLAIM
+  -- The lease begins when a node has heard: at once, if it hears by the answer.
+  local hears = Nodes.is_asked(request, S.node) and Nodes.lives(S.node)
+  request.provisional = #new > 0 and not hears
+  if request.provisional then
+    request.due = S.now + CLAIM
+  else
+    request.due = #new > 0 and request.lease and S.now + request.lease
+  end
   Requests.changed(request)
   Accounts.count(request, 1)
   Deadlines.resume(request)

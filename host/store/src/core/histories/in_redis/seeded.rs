@@ -75,7 +75,7 @@ const BUGS: &[Bug] = bugs! {
     "a transaction sees its own lock in any mode":
         "return held == EXCLUSIVE or held == asked" => "return true";
     "waits are not counted":
-        "call('HINCRBY', key('pw'), request.principal, sign)" => "local _ = sign";
+        "Accounts.add('pw', request.principal, sign)" => "local _ = sign";
     "a broken session lives for its time to live":
         "  keep(session, session.grace)\nend\n\nfunction Sessions.detach_from" =>
         "  keep(session, session.ttl)\nend\n\nfunction Sessions.detach_from";
@@ -93,12 +93,12 @@ const BUGS: &[Bug] = bugs! {
         "  unattach(session)\n  Sessions.put(session, session.attachment + 1" =>
         "  Sessions.put(session, session.attachment + 1";
     "a session that is closed is not told":
-        "  unattach(session)\n  call('HINCRBY', key('ps'), session.principal, -1)" =>
-        "  call('HINCRBY', key('ps'), session.principal, -1)";
+        "  unattach(session)\n  Accounts.add('ps', session.principal, -1)" =>
+        "  Accounts.add('ps', session.principal, -1)";
     "force takes names that nobody permitted":
         "if not covers(patterns, Requests.get(holders[at]).locks) then" => "if false then";
     "a principal's locks are not counted":
-        "call('HINCRBY', key('pl'), request.principal, sign * #request.locks)" => "";
+        "Accounts.add('pl', request.principal, sign * #request.locks)" => "";
     "a session takes any number of grants":
         "Groups.count(Groups.of_life(request.life)) >= limits.grants_per_session" => "false";
     "who is refused for a limit is not counted":
