@@ -19,7 +19,7 @@
 //! if what it has is not what it had, every call is answered that the store is
 //! unavailable.
 //!
-//! Read in this order: `link.rs`, `asking.rs`, `beats.rs`, and `library/step.lua`
+//! Read in this order: `link.rs`, `bundles.rs`, `asking.rs`, `beats.rs`, and `library/step.lua`
 //! for the other side.
 
 mod asking;

@@ -16,7 +16,8 @@
 //! before having heard leaves; when the last has left and none has heard of a
 //! grant, the store is told: the wait ends, or the grant is given back, and the
 //! same id may be asked again. That is said only when no call about the id is
-//! under way, so that it cannot overtake one.
+//! under way, so that it cannot overtake one. A grant that the node hears of by
+//! the answer to its own call needs no claim: its lease has begun.
 //!
 //! While the space is recovered nothing new is granted: whoever would wait for a
 //! lock waits for that, too. Afterwards those who waited before are asked for

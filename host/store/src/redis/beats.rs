@@ -12,7 +12,8 @@
 //! ```
 //!
 //! What the store publishes comes before the answer to any call that it was
-//! asked later on this connection.
+//! asked later on this connection. What the node is told in a call of its own
+//! comes with the answer to that, on either connection.
 
 use super::asking::Asking;
 use super::codec::{Arguments, Beaten, Message, News};

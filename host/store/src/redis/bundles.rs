@@ -1,9 +1,9 @@
 //! Calls that go out together, as a bundle.
 //!
 //! Much of what a call costs the server is the same however much it does. So
-//! what is asked while as many bundles are under way as may be waits until one of
-//! them is answered, and goes out as one call; what is asked while there are
-//! fewer goes out at once. Nothing waits for more to come, and the order stays.
+//! what is asked while a bundle is under way waits until that is answered, or
+//! there is enough for another, and goes out as one call; what is asked while
+//! nothing is under way goes out at once. The order stays.
 
 use super::codec::{Arguments, Reply};
 use super::link::CallError;
@@ -15,6 +15,9 @@ use tokio::sync::oneshot;
 /// How many bundles are under way at once: the server works on one while another
 /// is on its way.
 const UNDER_WAY_MAX: usize = 2;
+
+/// How many operations are enough for one more bundle while another is under way.
+const ENOUGH: usize = 8;
 
 /// How many operations a bundle has at most: so long it keeps others from the
 /// server.
@@ -45,22 +48,26 @@ pub(super) struct Asked {
 }
 
 impl Bundles {
-    /// Takes in what is asked. Whether a bundle has to be sent for it, by whoever
-    /// is told that here.
+    /// Takes in what is asked. Whether a bundle has to be sent by whoever is told
+    /// that here.
     pub(super) fn push(&self, asked: Asked) -> bool {
         let mut waiting = self.waiting();
         waiting.asked.push_back(asked);
-        let is_to_be_sent = waiting.under_way < UNDER_WAY_MAX;
+        let are_enough = waiting.asked.len() >= ENOUGH;
+        let most = if are_enough { UNDER_WAY_MAX } else { 1 };
+        let is_to_be_sent = waiting.under_way < most;
         waiting.under_way += usize::from(is_to_be_sent);
         is_to_be_sent
     }
 
     /// The next bundle, for who has to send one, or whose last was answered: all
-    /// of one connection and one node. `None` if there is nothing to send; then
-    /// one less is under way.
+    /// of one connection and one node. `None` if there is nothing to send, or
+    /// what there is waits for another's to be answered; then one less is under
+    /// way.
     pub(super) fn next(&self) -> Option<Vec<Asked>> {
         let mut waiting = self.waiting();
-        let bundle = waiting.take();
+        let may_wait = waiting.under_way > 1 && waiting.asked.len() < ENOUGH;
+        let bundle = if may_wait { Vec::new() } else { waiting.take() };
         if bundle.is_empty() {
             waiting.under_way -= 1;
             return None;
@@ -122,12 +129,10 @@ mod tests {
 
     /// How many there are in each bundle that is sent for those.
     fn bundled(all: impl IntoIterator<Item = Asked>) -> Vec<usize> {
-        let bundles = Bundles::default();
-        for asked in all {
-            bundles.push(asked);
-        }
-        let sent = std::iter::from_fn(|| bundles.next());
-        sent.map(|it| it.len()).collect()
+        let mut waiting = Waiting::default();
+        waiting.asked.extend(all);
+        let bundles = std::iter::from_fn(|| Some(waiting.take().len()));
+        bundles.take_while(|it| *it > 0).collect()
     }
 
     #[test]
@@ -165,18 +170,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_waits_only_while_enough_is_under_way() {
-        let bundles = Bundles::default();
-        let ask = || bundles.push(asked(NodeId::mint(), 1, short()));
-        for _ in 0..UNDER_WAY_MAX {
-            assert!(ask(), "it is sent at once");
-            assert_eq!(bundles.next().map(|it| it.len()), Some(1));
-        }
+    fn what_is_asked_waits_only_while_something_is_under_way_and_it_is_not_much() {
+        let (bundles, node) = (Bundles::default(), NodeId::mint());
+        let ask = || bundles.push(asked(node, 1, short()));
+        let next = || bundles.next().map(|it| it.len());
+        assert!(ask(), "it is sent at once");
+        assert_eq!(next(), Some(1));
         assert!(!ask(), "it waits");
-        assert!(bundles.next().is_some(), "until one is answered");
-        for _ in 0..UNDER_WAY_MAX {
-            assert!(bundles.next().is_none());
+        assert_eq!(next(), Some(1), "until the other is answered");
+        for _ in 1..ENOUGH {
+            assert!(!ask());
         }
-        assert!(ask());
+        assert!(ask(), "they are enough");
+        assert_eq!(next(), Some(ENOUGH));
+        for _ in 0..ENOUGH {
+            assert!(!ask(), "there are two already");
+        }
+        assert_eq!(next(), Some(ENOUGH), "one is answered");
+        assert!(!ask());
+        assert_eq!(next(), None, "the other waits for this");
+        assert_eq!(next(), Some(1));
+        assert_eq!(next(), None);
+        assert!(ask(), "it is sent at once");
     }
 }

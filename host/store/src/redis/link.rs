@@ -10,11 +10,13 @@
 //!      +-------------------------------------------------------------+
 //! ```
 //!
-//! Calls go out in the order they are made, all on one connection, and nothing
-//! is sent twice: an answer that did not come leaves it unknown whether the call
-//! was done. There are two exceptions, when nothing was done: a function that the
-//! server does not have, then the library is loaded first; and a space that is
-//! not what it was, then it is recovered first.
+//! Operations go out in the order they are asked for, all on one connection,
+//! several with one call if they come at the same time (`bundles.rs`). Nothing is
+//! sent twice: an answer that did not come leaves it unknown whether the call was
+//! done. There are three exceptions, when nothing was done: a function that the
+//! server does not have, then the library is loaded first; a space that is not
+//! what it was, then it is recovered first; and a server that has no memory to
+//! spare for all that goes out together, then each goes out by itself.
 
 use super::bundles::{Asked, Bundles};
 use super::codec::{Arguments, Heading, Malformed, Reply};

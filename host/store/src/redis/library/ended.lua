@@ -2,12 +2,13 @@
 -- long as there is room, so that a request that comes again, or comes late, is
 -- refused and not granted a second time.
 --
---   e     id -> { when, how }
---   eo    the same in the order in which they ended: { when, id, canceller }
+--   e     id -> when (8 bytes), how
+--   eo    the same in the order in which they ended: when, id, canceller
 --   eu:P  when a principal cancelled what had not been seen, the oldest first
 
 local MEMORY = 600 * 1000000
 local WAS_GRANTED, NEVER_GRANTED = 1, 2
+local ENDED_AT = '<d'
 
 local function is_known(at)
   return at + MEMORY >= S.now
@@ -22,7 +23,7 @@ function Ended.get(id)
   local text = call('HGET', key('e'), id)
   if text then
     local at
-    at, how = cmsgpack.unpack(text)
+    at, how = struct.unpack(ENDED_AT .. 'B', text)
     return is_known(at) and how or nil
   end
 end
@@ -31,10 +32,10 @@ end
 local function forget(at, id, canceller)
   -- It may have ended again since it was forgotten.
   local ended = call('HGET', key('e'), id)
-  if ended and cmsgpack.unpack(ended) == at then
+  if ended and struct.unpack(ENDED_AT, ended) == at then
     call('HDEL', key('e'), id)
   end
-  local oldest = canceller and tonumber(call('LINDEX', key('eu:') .. canceller, 0) or nil)
+  local oldest = canceller ~= '' and tonumber(call('LINDEX', key('eu:') .. canceller, 0) or nil)
   if oldest and oldest <= at then
     call('LPOP', key('eu:') .. canceller)
   end
@@ -47,13 +48,13 @@ local function sweep(kept, added)
     if not text then
       return
     end
-    local at, id, canceller = cmsgpack.unpack(text)
+    local at = struct.unpack(ENDED_AT, text)
     if kept <= S.limits.ended and is_known(at) then
       return
     end
     call('LPOP', key('eo'))
     kept = kept - 1
-    forget(at, id, canceller)
+    forget(at, string.sub(text, 9, 24), string.sub(text, 25))
   end
 end
 
@@ -66,7 +67,7 @@ function Ended.flush()
   local ended = {}
   for id, how in pairs(S.ended) do
     ended[#ended + 1] = id
-    ended[#ended + 1] = cmsgpack.pack(S.now, how)
+    ended[#ended + 1] = struct.pack(ENDED_AT .. 'B', S.now, how)
   end
   do_all('HSET', key('e'), ended)
   local kept = do_all('RPUSH', key('eo'), S.ended_in_order)
@@ -76,11 +77,11 @@ end
 
 local function remember(id, how, canceller)
   S.ended[id] = how
-  S.ended_in_order[#S.ended_in_order + 1] = cmsgpack.pack(S.now, id, canceller)
+  S.ended_in_order[#S.ended_in_order + 1] = struct.pack(ENDED_AT, S.now) .. id .. canceller
 end
 
 function Ended.remember(id, how)
-  remember(id, how, false)
+  remember(id, how, '')
 end
 
 -- Remembers an id that somebody cancelled before it was seen. False, and nothing

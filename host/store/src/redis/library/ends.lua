@@ -9,13 +9,14 @@
 local Woken = {}
 
 function Ends.nobody()
-  return { known = {} }
+  return { known = false }
 end
 
 function Woken.add(woken, arrival, id)
-  if not arrival or woken.known[arrival] then
+  if not arrival or woken.known and woken.known[arrival] then
     return
   end
+  woken.known = woken.known or {}
   woken.known[arrival] = true
   local at = #woken + 1
   while at > 1 do
@@ -114,7 +115,7 @@ local function tell_end_of_grant(request, how)
     Ended.remember(request.id, WAS_GRANTED)
   end
   Tell.holders(request, how)
-  if how == 'forced' and Requests.life_kind(request) == 's' then
+  if how == 'forced' and request.kind == 's' then
     local session = Sessions.get(string.sub(request.life, 2))
     if session.node then
       Tell.node(session.node, { 'lost', session.id, request.token, request.locks })

@@ -7,7 +7,30 @@
 --   token, id        the one who does, if it is one; several are in h:NAME
 --   r, w, p          how many readers, writers and others wait
 --
--- The record of one that is held by one, and nobody waits, is the shortest.
+-- Of one that is held by one, and nobody waits, the record is ONE and the id: the
+-- rest is what the request has.
+
+-- A byte with which nothing that is packed begins.
+local ONE = '\193'
+
+local function read(name, text)
+  if string.sub(text, 1, 1) == ONE then
+    local id = string.sub(text, 2)
+    local holder = Requests.get(id)
+    return { name = name, mode = holder.mode, token = holder.token, id = id, holders = 1, r = 0,
+      w = 0, p = 0, is_changed = false, is_new = false }
+  end
+  local mode, token, id, holders, r, w, p = cmsgpack.unpack(text)
+  return { name = name, mode = mode, token = token, id = id, holders = holders, r = r, w = w, p = p,
+    is_changed = false, is_new = false }
+end
+
+local function packed(it)
+  if it.holders == 1 and Locks.waiting(it) == 0 then
+    return ONE .. it.id
+  end
+  return cmsgpack.pack(it.mode, it.token, it.id, it.holders, it.r, it.w, it.p)
+end
 
 function Locks.get(name)
   local lock = S.locks[name]
@@ -15,12 +38,7 @@ function Locks.get(name)
     return lock
   end
   local text = call('HGET', key('l'), name)
-  lock = false
-  if text then
-    local mode, token, id, holders, r, w, p = cmsgpack.unpack(text)
-    lock = { name = name, mode = mode, token = token, id = id, holders = holders or 1, r = r or 0,
-      w = w or 0, p = p or 0, is_changed = false, is_new = false }
-  end
+  lock = text and read(name, text)
   S.locks[name] = lock
   return lock
 end
@@ -33,13 +51,6 @@ function Locks.find_or_add(name)
     S.locks[name] = lock
   end
   return lock
-end
-
-local function packed(it)
-  if it.holders == 1 and Locks.waiting(it) == 0 then
-    return cmsgpack.pack(it.mode, it.token, it.id)
-  end
-  return cmsgpack.pack(it.mode, it.token, it.id, it.holders, it.r, it.w, it.p)
 end
 
 function Locks.flush()

@@ -168,7 +168,7 @@ function Recovery.grants(grants)
   for at, it in ipairs(grants) do
     local grant = { id = it[1], locks = it[2], mode = it[3], token = it[4], since = it[5],
       asked = it[5], lease = it[6], principal = it[8], owner = it[9], label = it[10],
-      life = it[11], repeatable = it[12], views = false, nodes = { S.node }, provisional = false }
+      life = it[11], kind = string.sub(it[11], 1, 1), repeatable = it[12], views = false, nodes = { S.node }, provisional = false }
     kept[at] = has(grant, it[7])
   end
   return { 'kept', kept }

@@ -13,6 +13,7 @@
 --   principal, owner, label; owner is false if it names none
 --   life                   '' or 's' and its session's id, or 't', its node (16
 --                          bytes) and its transaction's id
+--   kind                   that of its life: '', 's', or 't'
 --   repeatable             whether its id was made from a request id
 --   nodes                  where it was asked, less those where everybody left
 --   provisional            whether no node has claimed it yet
@@ -24,8 +25,8 @@ local function read(id, text)
     repeatable, nodes, provisional = cmsgpack.unpack(text)
   return { id = id, arrival = arrival, asked = asked, mode = mode, locks = locks, views = views,
     lease = lease, token = token, since = since, due = due, principal = principal, owner = owner,
-    label = label, life = life, repeatable = repeatable, nodes = nodes, provisional = provisional,
-    is_changed = false, is_new = false }
+    label = label, life = life, kind = string.sub(life, 1, 1), repeatable = repeatable,
+    nodes = nodes, provisional = provisional, is_changed = false, is_new = false }
 end
 
 local function packed(it)
@@ -61,13 +62,8 @@ function Requests.is_of(request, principal)
   return request.principal == principal or principal == 'node'
 end
 
--- The kind of what it hangs on: '' for a caller outside.
-function Requests.life_kind(request)
-  return string.sub(request.life, 1, 1)
-end
-
 function Requests.is_of_transaction(request)
-  return Requests.life_kind(request) == 't'
+  return request.kind == 't'
 end
 
 -- How long its lease lasts; -1 without one.

@@ -164,7 +164,7 @@ end
 
 -- How long the session of a request lasts; -1 if it hangs on none.
 function Sessions.remaining_of(request)
-  if Requests.life_kind(request) ~= 's' then
+  if request.kind ~= 's' then
     return -1
   end
   local session = Sessions.get(string.sub(request.life, 2))

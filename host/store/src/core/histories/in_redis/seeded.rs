@@ -80,7 +80,7 @@ const BUGS: &[Bug] = bugs! {
         "  keep(session, session.grace)\nend\n\nfunction Sessions.detach_from" =>
         "  keep(session, session.ttl)\nend\n\nfunction Sessions.detach_from";
     "a session is not told what was taken from it":
-        "if how == 'forced' and Requests.life_kind(request) == 's' then" => "if false then";
+        "if how == 'forced' and request.kind == 's' then" => "if false then";
     "a lease does not begin when it is claimed":
         "request.due = request.lease and S.now + request.lease\n  Requests.changed(request)\n  Deadlines.resume(request)\nend\n\n-- Op" =>
         "Requests.changed(request)\n  Deadlines.resume(request)\nend\n\n-- Op";
