@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn long() -> Arguments {
-        Arguments::look([&LockName::new("a".to_owned()).unwrap()])
+        Arguments::look([&LockName::new("a").unwrap()])
     }
 
     /// How many there are in each bundle that is sent for those.
