@@ -16,15 +16,21 @@ use space::Space;
 use std::sync::atomic::{AtomicU64, Ordering};
 use values::{Change, Values, change};
 
-/// One step of a history: of locks, or of values and commits.
+/// One step of a history: of locks, or of values and commits; or several of locks
+/// that the library is told at once.
 #[derive(Clone, Debug)]
 enum Turn {
     Locks(Step),
     Values(Change),
+    Together(Vec<Step>),
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    prop_oneof![4 => step().prop_map(Turn::Locks), 1 => change().prop_map(Turn::Values)]
+    prop_oneof![
+        8 => step().prop_map(Turn::Locks),
+        2 => change().prop_map(Turn::Values),
+        1 => prop::collection::vec(step(), 2..16).prop_map(Turn::Together),
+    ]
 }
 
 /// What those who wait are told, and what those who watch are: only within each
@@ -75,6 +81,7 @@ impl Comparison {
         match turn {
             Turn::Locks(step) => self.step(at, step),
             Turn::Values(change) => self.change(at, change),
+            Turn::Together(steps) => self.bundle(at, steps),
         }
     }
 
@@ -241,26 +248,4 @@ fn redis_answers_like_the_core() {
 #[test]
 fn redis_goes_on_with_searches_like_the_core() {
     assert_alike(300, 2);
-}
-
-#[test]
-fn redis_answers_what_it_is_asked_at_once_like_the_core_one_after_the_other() {
-    let server = Server::start();
-    load(&server, Library::ByHand.text());
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(300)
-    };
-    let bundles = prop::collection::vec(prop::collection::vec(step(), 1..8), 1..30);
-    let result = TestRunner::new(config).run(&bundles, |bundles| {
-        let mut comparison = Comparison::new(&server, crate::core::STEPS);
-        for (at, steps) in bundles.iter().enumerate() {
-            comparison.bundle(at, steps);
-        }
-        comparison.end();
-        Ok(())
-    });
-    if let Err(difference) = result {
-        panic!("{difference}");
-    }
 }

@@ -63,6 +63,10 @@ const BUGS: &[Bug] = bugs! {
         "while S.next_due <= S.now do" => "while false do";
     "an ended request id is granted again":
         "local ended = request.repeatable and Ended.get(request.id)" => "local ended = nil";
+    "what ended in the same call is granted again":
+        "  local how = S.ended[id]\n" => "  local how = nil\n";
+    "a principal's locks are forgotten within a call":
+        "return found.before + found.added" => "return found.before";
     "an ended request id is remembered for too long":
         "return at + MEMORY >= S.now" => "return at + 2 * MEMORY >= S.now";
     "no search for deadlocks is made":
