@@ -19,11 +19,12 @@
 //! if what it has is not what it had, every call is answered that the store is
 //! unavailable.
 //!
-//! Read in this order: `link.rs`, `asking.rs`, `beats.rs`, and `library/step.lua`
+//! Read in this order: `link.rs`, `bundles.rs`, `asking.rs`, `beats.rs`, and `library/step.lua`
 //! for the other side.
 
 mod asking;
 mod beats;
+mod bundles;
 pub(crate) mod codec;
 mod errands;
 mod events;
@@ -75,7 +76,7 @@ use heard::Heard;
 use holdings::Holdings;
 use inbox::Inbox;
 use library::Library;
-use link::{Link, Pushed, Recover, Wiring};
+use link::{Link, Pushed, Recover, Told, Wiring};
 use listing::Lists;
 use locks::Locks;
 use node::Node;
@@ -83,7 +84,7 @@ use redis::PushInfo;
 use sessions::Sessions;
 use space::Space;
 use std::io;
-use std::sync::{Arc, OnceLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::time::Duration;
 use thread::Thread;
 use whereabouts::Whereabouts;
@@ -315,6 +316,7 @@ impl Opening {
             asking: Asking::new(means.clone()),
             sessions: Sessions::new(means.clone()),
             events: Arc::new(Events::new(Ring::new(self.options.limits))),
+            telling: Mutex::default(),
         });
         drop(late.set(Arc::downgrade(&ears)));
         let beats = Beats::new(lines.beats.clone(), ears.clone());
@@ -369,6 +371,7 @@ impl Opening {
                 patience,
                 sync,
                 pushed,
+                told: told_to(late.clone(), sync == 0),
                 recover,
             };
             let runtime = thread.handle().clone();
@@ -471,6 +474,16 @@ fn pushed_to(ears: Arc<OnceLock<Weak<Ears>>>) -> Pushed {
     Arc::new(move |push: PushInfo| {
         if let Some(ears) = ears.get().and_then(Weak::upgrade) {
             ears.hear(&push);
+        }
+    })
+}
+
+/// What a node is told by an answer goes to whoever is there by then. What is
+/// granted so is claimed, unless replicas have to have that claim.
+fn told_to(ears: Arc<OnceLock<Weak<Ears>>>, is_claimed: bool) -> Told {
+    Arc::new(move |node, told| {
+        if let Some(ears) = ears.get().and_then(Weak::upgrade) {
+            ears.hear_at_once(node, told, is_claimed);
         }
     })
 }

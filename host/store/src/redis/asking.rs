@@ -17,7 +17,9 @@
 //! grant, the store is told: the wait ends, or the grant is given back, and the
 //! same id may be asked again. That is said only when no call about the id is
 //! under way, so that it cannot overtake one; and it names the last of those who
-//! left, for somebody may ask anew before it has arrived, and is not meant.
+//! left, for somebody may ask anew before it has arrived, and is not meant. A
+//! grant that the node hears of by the answer to its own call needs no claim: its
+//! lease has begun.
 //!
 //! While the space is recovered nothing new is granted: whoever would wait for a
 //! lock waits for that, too. Afterwards those who waited before are asked for
@@ -140,8 +142,15 @@ impl Asking {
         answer
     }
 
-    /// A wait has ended well.
-    pub(super) fn granted(self: &Arc<Self>, node: NodeId, id: GrantId, granted: Granted) {
+    /// A wait has ended well. `is_claimed` says that the store knows already that
+    /// it has arrived.
+    pub(super) fn granted(
+        self: &Arc<Self>,
+        node: NodeId,
+        id: GrantId,
+        granted: Granted,
+        is_claimed: bool,
+    ) {
         if granted.acquired.is_empty() {
             // Its transaction has it all already: there is nothing to claim.
             return self.tell(id, Ok(granted));
@@ -154,9 +163,12 @@ impl Asking {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
             if !self.holdings.contains(id) {
-                self.errands.try_once(node, Arguments::abandon(id, last));
+                self.leave(node, id, last);
             }
             return;
+        }
+        if is_claimed {
+            return self.is_granted(id, Ok(granted));
         }
         let asking = self.clone();
         let claiming = async move {
@@ -165,14 +177,31 @@ impl Asking {
             if let Err(CallError::Unconfirmed { .. }) = claimed {
                 asking.note(id, |asked| asked.may_stand = true);
             }
-            let answer = claimed_as(claimed, granted);
-            if let (Ok(granted), Some(call)) = (&answer, asking.first_call(id)) {
-                asking.has(&call, granted);
-            }
-            asking.tell(id, answer);
-            asking.end_call(id);
+            asking.is_granted(id, claimed_as(claimed, granted));
         };
         drop(self.link.spawn(claiming));
+    }
+
+    /// What became of a grant after a wait, and of the call that was about it.
+    fn is_granted(&self, id: GrantId, answer: Result<Granted, AcquireError>) {
+        if let (Ok(granted), Some(call)) = (&answer, self.first_call(id)) {
+            self.has(&call, granted);
+        }
+        self.tell(id, answer);
+        self.end_call(id);
+    }
+
+    /// Nobody at a node waits for a request, or has heard of its grant, up to the
+    /// last who has asked.
+    fn leave(&self, node: NodeId, id: GrantId, last: AskerNumber) {
+        self.errands.try_once(node, Arguments::abandon(id, last));
+    }
+
+    /// A wait has ended well at a node that is over: nobody is there any more who
+    /// waited for it.
+    pub(super) fn granted_to_nobody(&self, node: NodeId, id: GrantId) {
+        let last = self.table().count;
+        self.leave(node, id, last);
     }
 
     /// A wait has ended otherwise.
@@ -437,8 +466,7 @@ impl Asking {
         let asked = asked.remove();
         if asked.may_stand && !asked.is_known {
             self.holdings.ended(id);
-            let abandon = Arguments::abandon(id, asked.last);
-            self.errands.try_once(self.node.id(), abandon);
+            self.leave(self.node.id(), id, asked.last);
         }
     }
 

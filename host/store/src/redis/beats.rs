@@ -12,10 +12,11 @@
 //! ```
 //!
 //! What the store publishes comes before the answer to any call that it was
-//! asked later on this connection.
+//! asked later on this connection. What the node is told in a call of its own
+//! comes with the answer to that, on either connection.
 
 use super::asking::Asking;
-use super::codec::{Arguments, Beaten, News};
+use super::codec::{Arguments, Beaten, Message, News};
 use super::events::Events;
 use super::heard::Heard;
 use super::holdings::Holdings;
@@ -51,6 +52,8 @@ pub(super) struct Ears {
     pub(super) asking: Arc<Asking>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) events: Arc<Events>,
+    /// Whoever tells what came.
+    pub(super) telling: Mutex<()>,
 }
 
 /// The beats of a node.
@@ -81,7 +84,7 @@ impl Ears {
         };
         let node = self.inbox.node();
         if *channel == self.space.inbox(node) {
-            self.receive(node, text);
+            self.receive(node, text, false);
         } else if *channel == self.space.events().into_bytes()
             && let Err(error) = self.events.publish(text)
         {
@@ -89,9 +92,31 @@ impl Ears {
         }
     }
 
-    fn receive(&self, node: NodeId, text: &[u8]) {
+    /// Takes what came with the answer to a call that was made for a node, and
+    /// whether what is granted so needs no claim. Does not block.
+    pub(super) fn hear_at_once(&self, node: NodeId, told: &[Vec<u8>], is_claimed: bool) {
+        let is_known = node == self.inbox.node();
+        for text in told {
+            if is_known {
+                self.receive(node, text, is_claimed);
+            } else if let Ok(News::Granted(id, _)) = Message::read(text).map(|it| it.what) {
+                self.asking.granted_to_nobody(node, id);
+            }
+        }
+    }
+
+    /// `is_claimed` says that it came with the answer to a call: so the store does
+    /// not wait for a claim.
+    fn receive(&self, node: NodeId, text: &[u8], mut is_claimed: bool) {
+        // One at a time: what is told later is told later here, too.
+        let _turn = self.telling.lock().expect("nothing panics meanwhile");
         match self.inbox.receive(node, text) {
-            Ok(told) => told.into_iter().for_each(|it| self.tell(node, it)),
+            Ok(told) => {
+                // Others that had to wait for it may have waited for long.
+                for news in told {
+                    self.tell(node, news, std::mem::take(&mut is_claimed));
+                }
+            }
             Err(error) => tracing::error!(%error, "a message is not understood"),
         }
         if self.inbox.misses() {
@@ -99,9 +124,9 @@ impl Ears {
         }
     }
 
-    fn tell(&self, node: NodeId, news: News) {
+    fn tell(&self, node: NodeId, news: News, is_claimed: bool) {
         match news {
-            News::Granted(id, granted) => self.asking.granted(node, id, granted),
+            News::Granted(id, granted) => self.asking.granted(node, id, granted, is_claimed),
             News::Refused(id, error) => self.asking.refused(id, error),
             News::Ended(id) => self.holdings.ended(id),
             News::Lost(session, lost) => self.sessions.lost(session, lost),
@@ -273,7 +298,7 @@ impl Beats {
             let messages: Vec<Vec<u8>> =
                 redis::from_redis_value(answer).map_err(|it| CallError::Refused(it.to_string()))?;
             for message in &messages {
-                self.ears.receive(node, message);
+                self.ears.receive(node, message, false);
             }
             if messages.len() < CHUNK {
                 return Ok(());

@@ -7,7 +7,9 @@
 mod answers;
 mod arguments;
 
-pub(crate) use answers::{Beaten, Claimed, Malformed, Message, News, Reached, Reply, event};
+pub(crate) use answers::{
+    Beaten, Claimed, Heading, Malformed, Message, News, Reached, Reply, event,
+};
 pub(crate) use arguments::Arguments;
 
 use crate::core::{Limits, STEPS};
@@ -50,14 +52,13 @@ pub(crate) struct Held {
 /// What the function that opens a space is told: how far it has come, and for how
 /// long it is recovered if it is not what it was.
 pub(crate) fn seen(reached: &Reached, reclaim: Duration) -> Vec<u8> {
-    let values = [
+    packed([
         reached.now.as_micros().into(),
         reached.token.into(),
         reached.revision.into(),
         reached.commit.into(),
         Value::from(u64::try_from(reclaim.as_micros()).unwrap_or(u64::MAX)),
-    ];
-    Value::List(values.into()).packed()
+    ])
 }
 
 /// The limits that the library keeps, as each call brings them.
@@ -79,7 +80,7 @@ pub(crate) fn limits_and_steps(limits: &Limits, steps: usize) -> Vec<u8> {
         limits.records,
         steps,
     ];
-    Value::List(values.map(Value::from).into()).packed()
+    packed(values.map(Value::from))
 }
 
 fn of_mode(mode: Mode) -> Value {
@@ -101,14 +102,17 @@ fn to_mode(number: i64) -> Option<Mode> {
     }
 }
 
-impl Value {
-    fn packed(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.write(&mut bytes)
-            .expect("memory takes all that is written to it");
-        bytes
+/// What is sent: one value after the other.
+fn packed(values: impl IntoIterator<Item = Value>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for value in values {
+        let written = value.write(&mut bytes);
+        written.expect("memory takes all that is written to it");
     }
+    bytes
+}
 
+impl Value {
     fn write(&self, to: &mut Vec<u8>) -> Result<(), ValueWriteError> {
         match self {
             Self::Bytes(bytes) => {

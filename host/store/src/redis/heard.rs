@@ -1,7 +1,7 @@
 //! What every answer tells besides what was asked: the store's time, how things
 //! stand, and what has happened since the answer before.
 
-use super::codec::{Reached, Reply};
+use super::codec::{Heading, Reached};
 use crate::clock::Clock;
 use crate::statistics::Statistics;
 use crate::time::Time;
@@ -50,12 +50,15 @@ impl Heard {
     }
 
     /// An answer has arrived.
-    pub(crate) fn hear(&self, reply: &Reply) {
-        let (store, clock) = (reply.reached.now.as_micros(), self.clock.now().as_micros());
+    pub(crate) fn hear(&self, heading: &Heading) {
+        let (store, clock) = (
+            heading.reached.now.as_micros(),
+            self.clock.now().as_micros(),
+        );
         // Both are below 2^53.
         let ahead = store.cast_signed().wrapping_sub(clock.cast_signed());
         self.ahead.store(ahead, Ordering::Relaxed);
-        self.counters().hear(reply);
+        self.counters().hear(heading);
     }
 
     /// The highest numbers that were heard of.
@@ -76,16 +79,16 @@ impl Heard {
 }
 
 impl Counters {
-    fn hear(&mut self, reply: &Reply) {
-        let is_latest = reply.reached.now >= self.reached.now;
-        self.reach(reply.reached);
+    fn hear(&mut self, heading: &Heading) {
+        let is_latest = heading.reached.now >= self.reached.now;
+        self.reach(heading.reached);
         let statistics = &mut self.statistics;
         if is_latest {
-            statistics.held = reply.held;
-            statistics.waiting = reply.waiting;
-            statistics.sessions = reply.sessions;
+            statistics.held = heading.held;
+            statistics.waiting = heading.waiting;
+            statistics.sessions = heading.sessions;
         }
-        for (code, value) in &reply.tally {
+        for (code, value) in &heading.tally {
             count(statistics, *code, *value);
         }
     }

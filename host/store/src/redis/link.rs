@@ -10,13 +10,16 @@
 //!      +-------------------------------------------------------------+
 //! ```
 //!
-//! Calls go out in the order they are made, all on one connection, and nothing
-//! is sent twice: an answer that did not come leaves it unknown whether the call
-//! was done. There are two exceptions, when nothing was done: a function that the
-//! server does not have, then the library is loaded first; and a space that is
-//! not what it was, then it is recovered first.
+//! Operations go out in the order they are asked for, all on one connection,
+//! several with one call if they come at the same time (`bundles.rs`). Nothing is
+//! sent twice: an answer that did not come leaves it unknown whether the call was
+//! done. There are three exceptions, when nothing was done: a function that the
+//! server does not have, then the library is loaded first; a space that is not
+//! what it was, then it is recovered first; and a server that has no memory to
+//! spare for all that goes out together, then each goes out by itself.
 
-use super::codec::{Arguments, Malformed, Reply};
+use super::bundles::{Asked, Bundles};
+use super::codec::{Arguments, Heading, Malformed, Reply};
 use super::fitness::{About, Refusal};
 use super::heard::Heard;
 use super::permissions;
@@ -73,14 +76,20 @@ struct Inner {
     /// How many replicas have to have what is promised.
     sync: u32,
     pushed: Pushed,
+    told: Told,
     /// Says what the node had, if that is done on this one.
     recover: Option<Recover>,
     state: watch::Sender<State>,
     room: Arc<Semaphore>,
+    /// What is to go out.
+    bundles: Bundles,
 }
 
 /// Takes what the server sends without being asked. Must not block.
 pub(super) type Pushed = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// Takes what a node is told by the answer to a call. Must not block.
+pub(super) type Told = Arc<dyn Fn(NodeId, &[Vec<u8>]) + Send + Sync>;
 
 /// Says what the node had, when the space is not what it was.
 pub(super) type Recover = Arc<dyn Fn(Link, Connected) -> Recovering + Send + Sync>;
@@ -98,6 +107,7 @@ pub(super) struct Wiring {
     /// How many replicas have to have what is promised.
     pub(super) sync: u32,
     pub(super) pushed: Pushed,
+    pub(super) told: Told,
     pub(super) recover: Option<Recover>,
 }
 
@@ -135,7 +145,8 @@ pub(super) enum CallError {
     /// It was not done, or not all of it.
     #[error("the server refused: {0}")]
     Refused(String),
-    /// It was not done.
+    /// It was not done: the space is not what it was, or the connection was given
+    /// up before its turn came.
     #[error("the space is not what it was")]
     Recovering,
     /// It was done, but might be lost with the server.
@@ -163,6 +174,7 @@ impl Link {
             patience,
             sync,
             pushed,
+            told,
             recover,
         } = wiring;
         let link = Self(Arc::new(Inner {
@@ -173,9 +185,11 @@ impl Link {
             patience,
             sync,
             pushed,
+            told,
             recover,
             state,
             room: Arc::new(Semaphore::new(CALLS_MAX)),
+            bundles: Bundles::default(),
         }));
         let first = link.clone();
         let first = link.spawn(async move { first.connect(1).await });
@@ -275,45 +289,139 @@ impl Link {
         node: NodeId,
         arguments: &Arguments,
     ) -> Result<Reply, CallError> {
-        let connected = self.connected().await?;
-        self.call_on(&connected, node, arguments).await
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked {
+            connection: self.ready().await?,
+            node,
+            arguments: arguments.clone(),
+            reply,
+        };
+        if self.0.bundles.push(asked) {
+            self.0.runtime.spawn(self.clone().send_bundles());
+        }
+        answer.await.unwrap_or(Err(CallError::Closed))
     }
 
-    /// Calls a function on this connection.
+    /// Sends one bundle after the other, as long as there are any.
+    async fn send_bundles(self) {
+        while let Some(bundle) = self.0.bundles.next() {
+            let (number, node) = (bundle[0].connection, bundle[0].node);
+            let current = match &*self.0.state.borrow() {
+                State::Ready(connected) if connected.number == number => Some(connected.clone()),
+                _ => None,
+            };
+            let answers = match current {
+                Some(connected) => {
+                    let operations: Vec<&Arguments> =
+                        bundle.iter().map(|it| &it.arguments).collect();
+                    self.call_all(&connected, node, &operations).await
+                }
+                None => vec![Err(CallError::Recovering); bundle.len()],
+            };
+            for (asked, answer) in bundle.into_iter().zip(answers) {
+                // Whoever has gone has no need of it.
+                drop(asked.reply.send(answer));
+            }
+        }
+    }
+
+    /// Has an operation done on this connection.
     pub(super) async fn call_on(
         &self,
         connected: &Connected,
         node: NodeId,
         arguments: &Arguments,
     ) -> Result<Reply, CallError> {
-        let command = self.0.space.call(node, arguments);
-        let mut answer = connected.ask(&command).await;
-        if answer.as_ref().is_err_and(is_missing) {
-            self.load(connected).await?;
-            answer = connected.ask(&command).await;
+        let mut answers = self.call_all(connected, node, &[arguments]).await;
+        answers.pop().unwrap_or(Err(CallError::Closed))
+    }
+
+    /// Has operations done by one call on this connection: an answer for each.
+    async fn call_all(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        operations: &[&Arguments],
+    ) -> Vec<Result<Reply, CallError>> {
+        let answer = self.ask_for_all(connected, node, operations).await;
+        if operations.len() == 1 || !answer.as_ref().is_err_and(is_out_of_memory) {
+            let count = operations.len();
+            return self.take_all(connected, node, count, answer).await;
         }
-        match self.take(connected, answer)? {
-            Value::BulkString(bytes) => {
-                let reply = Reply::read(&bytes)?;
-                self.0.heard.hear(&reply);
-                self.keep(connected, &reply).await?;
-                Ok(reply)
+        // Nothing was done. Those that need no memory are.
+        let mut answers = Vec::with_capacity(operations.len());
+        for one in operations.chunks(1) {
+            let answer = self.ask_for_all(connected, node, one).await;
+            answers.extend(self.take_all(connected, node, 1, answer).await);
+        }
+        answers
+    }
+
+    async fn ask_for_all(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        operations: &[&Arguments],
+    ) -> Result<Value, RedisError> {
+        let command = self.0.space.call(node, operations);
+        let answer = connected.ask(&command).await;
+        if !answer.as_ref().is_err_and(is_missing) {
+            return answer;
+        }
+        load(connected, &self.0.space).await?;
+        connected.ask(&command).await
+    }
+
+    /// What a call answers to so many operations.
+    async fn take_all(
+        &self,
+        connected: &Connected,
+        node: NodeId,
+        count: usize,
+        answer: Result<Value, RedisError>,
+    ) -> Vec<Result<Reply, CallError>> {
+        let taken = self.take(connected, answer);
+        let taken = taken.and_then(|answer| {
+            let parts = parts_of(answer, count)?;
+            let heading = Heading::read(&parts[0])?;
+            self.0.heard.hear(&heading);
+            (self.0.told)(node, &heading.told);
+            Ok((parts, heading.reached))
+        });
+        match taken {
+            Ok((parts, reached)) => {
+                let answers = parts[1..].iter();
+                let answers = answers.map(|it| Ok(Reply::read(it, reached)?)).collect();
+                self.keep(connected, answers).await
             }
-            other => Err(CallError::Refused(format!("{other:?}"))),
+            Err(error) => vec![Err(error); count],
         }
     }
 
-    /// Sees that what was promised is not lost with the server, if it has to be.
-    async fn keep(&self, connected: &Connected, reply: &Reply) -> Result<(), CallError> {
+    /// Sees that what was promised is not lost with the server, if it has to be:
+    /// all that was done by one call.
+    async fn keep(
+        &self,
+        connected: &Connected,
+        mut answers: Vec<Result<Reply, CallError>>,
+    ) -> Vec<Result<Reply, CallError>> {
         let Inner { sync, patience, .. } = *self.0;
-        let Some(otherwise) = unless_replicated(reply).filter(|_| sync > 0) else {
-            return Ok(());
-        };
-        let have_it = connected.replicas.have_it(connected, sync, patience).await;
-        match self.take(connected, have_it)? {
-            true => Ok(()),
-            false => Err(otherwise),
+        let promised = |it: &Result<Reply, CallError>| unless_replicated(it.as_ref().ok()?);
+        if sync == 0 || !answers.iter().any(|it| promised(it).is_some()) {
+            return answers;
         }
+        let have_it = connected.replicas.have_it(connected, sync, patience).await;
+        let have_it = self.take(connected, have_it);
+        for answer in &mut answers {
+            if let Some(otherwise) = promised(answer) {
+                match &have_it {
+                    Ok(true) => {}
+                    Ok(false) => *answer = Err(otherwise),
+                    Err(error) => *answer = Err(error.clone()),
+                }
+            }
+        }
+        answers
     }
 
     /// Reads something of the space with a command of the server's own.
@@ -341,6 +449,14 @@ impl Link {
             self.breaks(connected.number);
         }
         Err(CallError::Recovering)
+    }
+
+    /// The number of the connection there is, or soon will be.
+    async fn ready(&self) -> Result<u64, CallError> {
+        if let State::Ready(connected) = &*self.0.state.borrow() {
+            return Ok(connected.number);
+        }
+        Ok(self.connected().await?.number)
     }
 
     /// The connection there is, or soon will be.
@@ -493,11 +609,6 @@ impl Link {
         let found: Vec<Vec<u8>> = redis::from_redis_value(answer?).map_err(RedisError::from)?;
         read_opened(&found).ok_or(Refusal::Malformed)
     }
-
-    async fn load(&self, connected: &Connected) -> Result<(), CallError> {
-        let loaded = load(connected, &self.0.space).await;
-        self.take(connected, loaded)
-    }
 }
 
 impl Connected {
@@ -581,6 +692,22 @@ fn is_elsewhere(error: &RedisError) -> bool {
         error.code(),
         Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
     )
+}
+
+/// Whether the server has no memory for a call: so nothing was done.
+fn is_out_of_memory(error: &RedisError) -> bool {
+    error.code() == Some("OOM")
+}
+
+/// What a call answers: how things stand, and what each of so many operations
+/// does.
+fn parts_of(answer: Value, operations: usize) -> Result<Vec<Vec<u8>>, CallError> {
+    let parts: Result<Vec<Vec<u8>>, _> = redis::from_redis_value(answer);
+    match parts {
+        Ok(parts) if parts.len() == 1 + operations => Ok(parts),
+        Ok(parts) => Err(CallError::Refused(format!("{} answers", parts.len()))),
+        Err(error) => Err(CallError::Refused(error.to_string())),
+    }
 }
 
 fn read_opened(found: &[Vec<u8>]) -> Option<(Epoch, SpaceKey)> {

@@ -199,15 +199,19 @@ impl Space {
         })
     }
 
-    /// The command that calls a function for a node.
-    pub(super) fn call(&self, node: NodeId, arguments: &Arguments) -> Cmd {
-        let epoch = self.opened().map(|it| it.epoch).unwrap_or_default();
-        let mut command = self.function(arguments.function.name());
+    /// The command that has operations done for a node, one after the other.
+    pub(super) fn call(&self, node: NodeId, operations: &[&Arguments]) -> Cmd {
+        let epoch = self.known().as_ref().map(|it| it.epoch);
+        let takes = operations.iter().any(|it| it.operation.takes());
+        let mut command = self.function(if takes { "take" } else { "give" });
+        command.arg(&epoch.unwrap_or_default()[..]);
+        command.arg(&node.to_u128().to_be_bytes()[..]);
+        command.arg(&self.limits[..]);
+        command = self.stamp(command);
+        for it in operations {
+            command.arg(it.operation.name()).arg(&it.packed[..]);
+        }
         command
-            .arg(&epoch[..])
-            .arg(&node.to_u128().to_be_bytes()[..]);
-        command.arg(arguments.packed()).arg(&self.limits[..]);
-        self.stamp(command)
     }
 
     fn function(&self, name: &str) -> Cmd {
@@ -222,9 +226,10 @@ impl Space {
     }
 
     fn stamp(&self, mut command: Cmd) -> Cmd {
-        if let Some(time) = &self.time {
-            command.arg(time.now().as_micros());
-        }
+        match &self.time {
+            Some(time) => command.arg(time.now().as_micros()),
+            None => command.arg(""),
+        };
         command
     }
 }

@@ -16,15 +16,21 @@ use space::Space;
 use std::sync::atomic::{AtomicU64, Ordering};
 use values::{Change, Values, change};
 
-/// One step of a history: of locks, or of values and commits.
+/// One step of a history: of locks, or of values and commits; or several of locks
+/// that the library is told at once.
 #[derive(Clone, Debug)]
 enum Turn {
     Locks(Step),
     Values(Change),
+    Together(Vec<Step>),
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    prop_oneof![4 => step().prop_map(Turn::Locks), 1 => change().prop_map(Turn::Values)]
+    prop_oneof![
+        8 => step().prop_map(Turn::Locks),
+        2 => change().prop_map(Turn::Values),
+        1 => prop::collection::vec(step(), 2..16).prop_map(Turn::Together),
+    ]
 }
 
 /// What those who wait are told, and what those who watch are: only within each
@@ -55,13 +61,15 @@ struct Comparison {
 impl Comparison {
     /// `at_once` is how many steps a search for deadlocks makes before it leaves
     /// the store to others.
-    fn new(server: &Server, name: &str, at_once: usize) -> Self {
+    fn new(server: &Server, at_once: usize) -> Self {
+        static SPACES: AtomicU64 = AtomicU64::new(0);
+        let name = format!("space-{}", SPACES.fetch_add(1, Ordering::Relaxed));
         let now = Time::from_micros(0);
         let mut core = Core::volatile(LIMITS, now);
         core.searches.steps = at_once;
         Self {
             core,
-            space: Space::new(server, name, at_once, now),
+            space: Space::new(server, &name, at_once, now),
             world: World::new(),
             values: Values::new(),
             now,
@@ -73,6 +81,7 @@ impl Comparison {
         match turn {
             Turn::Locks(step) => self.step(at, step),
             Turn::Values(change) => self.change(at, change),
+            Turn::Together(steps) => self.bundle(at, steps),
         }
     }
 
@@ -100,7 +109,36 @@ impl Comparison {
             .apply(&operation, self.now, &self.core, &mut theirs);
         let (expected, answer) = (without_words(expected), without_words(answer));
         assert_eq!(answer, expected, "answer to step {at}: {operation:?}");
+        self.retain_told(&mut ours);
         self.assert_told_alike(ours, theirs, &format!("step {at}: {operation:?}"));
+    }
+
+    /// Several steps at the same moment, which the library is told at once.
+    fn bundle(&mut self, at: usize, steps: &[Step]) {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        self.now = self.now + steps[0].pause();
+        self.core.apply(Operation::Tick, self.now, &mut ours);
+        let (now, core) = (self.now, &self.core);
+        self.space.apply(&Operation::Tick, now, core, &mut theirs);
+        let (mut operations, mut expected) = (Vec::new(), Vec::new());
+        for step in steps {
+            let (operation, mut effects) = (self.world.operation(step), Vec::new());
+            let answer = self.core.apply(operation.clone(), self.now, &mut effects);
+            self.world.learn(&operation, &answer);
+            if let Operation::Abandon(id) = operation {
+                effects.retain(|it| *it != Effect::Cancelled(id));
+            }
+            self.retain_told(&mut effects);
+            ours.extend(effects);
+            operations.push(operation);
+            expected.push(without_words(answer));
+        }
+        let answers = self
+            .space
+            .apply_together(&operations, self.now, &self.core, &mut theirs);
+        let answers: Vec<_> = answers.into_iter().map(without_words).collect();
+        assert_eq!(answers, expected, "answers to bundle {at}: {operations:?}");
+        self.assert_told_alike(ours, theirs, &format!("bundle {at}: {operations:?}"));
     }
 
     fn change(&mut self, at: usize, change: &Change) {
@@ -114,14 +152,18 @@ impl Comparison {
         let answer = self.space.answer(&request, self.now);
         assert_eq!(answer, expected, "answer to step {at}: {request:?}");
         self.space.hear(self.now, &self.core, &mut theirs);
+        self.retain_told(&mut ours);
         self.assert_told_alike(ours, theirs, &format!("step {at}: {request:?}"));
     }
 
-    fn assert_told_alike(&self, mut ours: Vec<Effect>, theirs: Vec<Effect>, at: &str) {
-        // A session that is attached to nothing cannot be told.
+    /// A session that is attached to nothing cannot be told.
+    fn retain_told(&self, ours: &mut Vec<Effect>) {
         ours.retain(
             |it| !matches!(it, Effect::Lost(session, _) if !is_attached(&self.core, *session)),
         );
+    }
+
+    fn assert_told_alike(&self, ours: Vec<Effect>, theirs: Vec<Effect>, at: &str) {
         let (told, events) = in_order(theirs);
         let (expected_told, expected_events) = in_order(ours);
         assert_eq!(told, expected_told, "told in {at}");
@@ -163,7 +205,6 @@ fn compare_many(
     at_once: usize,
     shrinking: Shrinking,
 ) -> Result<(), String> {
-    static SPACES: AtomicU64 = AtomicU64::new(0);
     let mut config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
@@ -174,8 +215,7 @@ fn compare_many(
     let mut runner = TestRunner::new(config);
     let histories = prop::collection::vec(turn(), 1..100);
     let result = runner.run(&histories, |turns| {
-        let number = SPACES.fetch_add(1, Ordering::Relaxed);
-        let mut comparison = Comparison::new(server, &format!("space-{number}"), at_once);
+        let mut comparison = Comparison::new(server, at_once);
         for (at, turn) in turns.iter().enumerate() {
             comparison.pass(at, turn);
         }

@@ -22,9 +22,9 @@ pub(crate) struct Malformed(String);
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-/// What every function answers.
+/// What the answer to a call begins with, whatever was to be done.
 #[derive(Clone, Debug)]
-pub(crate) struct Reply {
+pub(crate) struct Heading {
     /// How far the space has come.
     pub(crate) reached: Reached,
     /// Grants that are held, requests that wait, sessions that are open.
@@ -33,6 +33,15 @@ pub(crate) struct Reply {
     pub(crate) sessions: u64,
     /// What is to be counted: codes (see `tell.lua`), each with a value.
     pub(crate) tally: Vec<(u64, u64)>,
+    /// What the node that calls is told, packed.
+    pub(crate) told: Vec<Vec<u8>>,
+}
+
+/// What an operation answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    /// How far the space has come with the call.
+    pub(crate) reached: Reached,
     word: String,
     fields: Fields,
 }
@@ -103,11 +112,11 @@ pub(crate) struct Listed {
 #[derive(Clone, Debug)]
 struct Fields(std::vec::IntoIter<Value>);
 
-// === impl Reply ===
+// === impl Heading ===
 
-impl Reply {
+impl Heading {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
-        let mut fields = Fields::of(parse(bytes)?)?;
+        let mut fields = Fields::one_by_one(bytes)?;
         let reached = Reached {
             now: fields.time()?,
             token: fields.number()?,
@@ -120,13 +129,30 @@ impl Reply {
         while !flat.is_empty() {
             tally.push((flat.number()?, flat.number()?));
         }
-        let mut fields = fields.list()?;
+        let mut messages = fields.list()?;
+        let mut told = Vec::new();
+        while !messages.is_empty() {
+            told.push(messages.bytes()?);
+        }
         Ok(Self {
             reached,
             held,
             waiting,
             sessions,
             tally,
+            told,
+        })
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// Reads the answer of an operation of a call that came so far.
+    pub(crate) fn read(bytes: &[u8], reached: Reached) -> Result<Self> {
+        let mut fields = Fields::of(parse(bytes)?)?;
+        Ok(Self {
+            reached,
             word: fields.text()?,
             fields,
         })
@@ -482,6 +508,16 @@ pub(crate) fn event(bytes: &[u8]) -> Result<LockEvent> {
 // === impl Fields ===
 
 impl Fields {
+    /// Of values that stand one after the other.
+    fn one_by_one(bytes: &[u8]) -> Result<Self> {
+        let (mut rest, mut values) = (bytes, Vec::new());
+        while !rest.is_empty() {
+            let value = rmpv::decode::read_value(&mut rest);
+            values.push(value.map_err(|it| Malformed(it.to_string()))?);
+        }
+        Ok(Self(values.into_iter()))
+    }
+
     fn of(value: Value) -> Result<Self> {
         match value {
             Value::Array(values) => Ok(Self(values.into_iter())),

@@ -1,7 +1,7 @@
 //! What the functions of the library are asked.
 
 use super::super::asking::AskerNumber;
-use super::{Held, Value, of_mode};
+use super::{Held, Value, of_mode, packed};
 use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
 use crate::name::{Collection, LockName};
 use crate::pattern::Permission;
@@ -11,16 +11,17 @@ use crate::store::{
 use crate::time::Time;
 use std::time::Duration;
 
-/// A function of the library, and what it needs.
+/// An operation of the library, and what it needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Arguments {
-    pub(crate) function: Function,
-    values: Vec<Value>,
+    pub(crate) operation: Operation,
+    /// One after the other.
+    pub(crate) packed: Vec<u8>,
 }
 
-/// The functions of the library.
+/// The operations of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Function {
+pub(crate) enum Operation {
     Acquire,
     Claim,
     Cancel,
@@ -47,7 +48,7 @@ pub(crate) enum Function {
     RecoverGrants,
 }
 
-impl Function {
+impl Operation {
     /// Its name within the library.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -77,19 +78,30 @@ impl Function {
             Self::RecoverGrants => "recover_grants",
         }
     }
+
+    /// Whether it may need memory that the server has not got to spare. What gives
+    /// some back, or keeps what is held, is done without.
+    pub(crate) fn takes(self) -> bool {
+        matches!(
+            self,
+            Self::Acquire | Self::OpenSession | Self::Commit | Self::Join
+        )
+    }
+
+    /// Whether it takes so little of the server's time that others may be done in
+    /// the same call.
+    pub(crate) fn is_short(self) -> bool {
+        !matches!(
+            self,
+            Self::ForceRelease | Self::List | Self::Look | Self::Leave | Self::RecoverGrants
+        )
+    }
 }
 
 impl Arguments {
-    /// What is sent: a list, packed.
-    pub(crate) fn packed(&self) -> Vec<u8> {
-        Value::List(self.values.clone()).packed()
-    }
-
-    fn new(function: Function, values: impl IntoIterator<Item = Value>) -> Self {
-        Self {
-            function,
-            values: values.into_iter().collect(),
-        }
+    fn new(operation: Operation, values: impl IntoIterator<Item = Value>) -> Self {
+        let packed = packed(values);
+        Self { operation, packed }
     }
 
     /// A request that has been found to be allowed, its names without
@@ -120,44 +132,44 @@ impl Arguments {
             again.into(),
             asker.into(),
         ];
-        Self::new(Function::Acquire, values)
+        Self::new(Operation::Acquire, values)
     }
 
     /// The grant that was handed over with this token has arrived.
     pub(crate) fn claim(id: GrantId, token: Token) -> Self {
-        Self::new(Function::Claim, [grant(id), token.into()])
+        Self::new(Operation::Claim, [grant(id), token.into()])
     }
 
     pub(crate) fn cancel(id: GrantId, principal: &Principal) -> Self {
         let values = [grant(id), text(principal.as_str())];
-        Self::new(Function::Cancel, values)
+        Self::new(Operation::Cancel, values)
     }
 
     /// All who asked up to this one have gone, and none has heard of a grant.
     pub(crate) fn abandon(id: GrantId, asker: AskerNumber) -> Self {
-        Self::new(Function::Abandon, [grant(id), asker.into()])
+        Self::new(Operation::Abandon, [grant(id), asker.into()])
     }
 
     pub(crate) fn renew(id: GrantId, principal: &Principal, lease: Option<Duration>) -> Self {
         let lease = or_false(lease.map(micros));
         let values = [grant(id), text(principal.as_str()), lease];
-        Self::new(Function::Renew, values)
+        Self::new(Operation::Renew, values)
     }
 
     pub(crate) fn release(id: GrantId, principal: &Principal) -> Self {
         let values = [grant(id), text(principal.as_str())];
-        Self::new(Function::Release, values)
+        Self::new(Operation::Release, values)
     }
 
     pub(crate) fn force_release(name: &LockName, permission: &Permission) -> Self {
         let patterns = permission.patterns();
         let patterns = patterns.map(|it| list(it.iter().map(|it| text(it.as_str()))));
         let values = [text(name.as_str()), or_false(patterns)];
-        Self::new(Function::ForceRelease, values)
+        Self::new(Operation::ForceRelease, values)
     }
 
     pub(crate) fn end(node: NodeId, transaction: TransactionId) -> Self {
-        Self::new(Function::End, [life(node, transaction)])
+        Self::new(Operation::End, [life(node, transaction)])
     }
 
     pub(crate) fn open_session(request: &OpenSession) -> Self {
@@ -170,25 +182,25 @@ impl Arguments {
             owner,
             label,
         ];
-        Self::new(Function::OpenSession, values)
+        Self::new(Operation::OpenSession, values)
     }
 
     pub(crate) fn attach(id: SessionId, principal: &Principal) -> Self {
         let values = [session(id), text(principal.as_str())];
-        Self::new(Function::Attach, values)
+        Self::new(Operation::Attach, values)
     }
 
     pub(crate) fn beat(id: SessionId, attachment: Attachment) -> Self {
-        Self::new(Function::Beat, [session(id), attachment.0.into()])
+        Self::new(Operation::Beat, [session(id), attachment.0.into()])
     }
 
     pub(crate) fn detach(id: SessionId, attachment: Attachment) -> Self {
-        Self::new(Function::Detach, [session(id), attachment.0.into()])
+        Self::new(Operation::Detach, [session(id), attachment.0.into()])
     }
 
     pub(crate) fn close_session(id: SessionId, principal: &Principal) -> Self {
         let values = [session(id), text(principal.as_str())];
-        Self::new(Function::CloseSession, values)
+        Self::new(Operation::CloseSession, values)
     }
 
     pub(crate) fn commit(commit: &Commit, node: NodeId) -> Self {
@@ -216,11 +228,11 @@ impl Arguments {
             list(ranges),
             list(commit.writes.iter().map(write)),
         ];
-        Self::new(Function::Commit, values)
+        Self::new(Operation::Commit, values)
     }
 
     pub(crate) fn resolve(id: CommitId) -> Self {
-        Self::new(Function::Resolve, commit_id(id))
+        Self::new(Operation::Resolve, commit_id(id))
     }
 
     /// A page of the keys from `from` on, up to but without `to`.
@@ -240,25 +252,25 @@ impl Arguments {
             entries.into(),
             bytes.into(),
         ];
-        Self::new(Function::List, values)
+        Self::new(Operation::List, values)
     }
 
     pub(crate) fn look<'a>(names: impl IntoIterator<Item = &'a LockName>) -> Self {
         let names = names.into_iter().map(|it| text(it.as_str()));
-        Self::new(Function::Look, [list(names)])
+        Self::new(Operation::Look, [list(names)])
     }
 
     pub(crate) fn join(lease: Duration) -> Self {
-        Self::new(Function::Join, [micros(lease)])
+        Self::new(Operation::Join, [micros(lease)])
     }
 
     pub(crate) fn leave() -> Self {
-        Self::new(Function::Leave, [])
+        Self::new(Operation::Leave, [])
     }
 
     /// The node is still there, and has the messages up to `acknowledged`.
     pub(crate) fn rejoin(lease: Duration, acknowledged: u64) -> Self {
-        Self::new(Function::Rejoin, [micros(lease), acknowledged.into()])
+        Self::new(Operation::Rejoin, [micros(lease), acknowledged.into()])
     }
 
     /// The session is attached at the node, so much is known.
@@ -278,7 +290,7 @@ impl Arguments {
             label,
             attachment.0.into(),
         ];
-        Self::new(Function::RecoverSession, values)
+        Self::new(Operation::RecoverSession, values)
     }
 
     /// The node says that it has these, each for so long if it has a lease.
@@ -303,19 +315,19 @@ impl Arguments {
                 held.repeatable.into(),
             ])
         });
-        Self::new(Function::RecoverGrants, [list(each)])
+        Self::new(Operation::RecoverGrants, [list(each)])
     }
 
     /// Renews the node's lease; it has the messages up to `acknowledged`, and
     /// somebody watches there until `watched`.
     pub(crate) fn node_beat(lease: Duration, acknowledged: u64, watched: Option<Time>) -> Self {
         let values = [micros(lease), acknowledged.into(), moment(watched)];
-        Self::new(Function::NodeBeat, values)
+        Self::new(Operation::NodeBeat, values)
     }
 
     /// Somebody watches until then.
     pub(crate) fn watch(watched: Option<Time>) -> Self {
-        Self::new(Function::Watch, [moment(watched)])
+        Self::new(Operation::Watch, [moment(watched)])
     }
 }
 

@@ -116,7 +116,9 @@ local function look_at_all(request)
   for place, name in ipairs(request.names) do
     local lock = Locks.get(name)
     local own = lock and Requests.is_of_transaction(request) and Locks.own(lock, request.life)
-    if own then
+    if not lock then
+      table.insert(survey.locks, name)
+    elseif own then
       if not Locks.covers(lock.mode, request.mode) then
         local field = lock.mode > 0 and request.mode > 0 and 'permits' or 'mode'
         return nil, { 'invalid', field, 'the transaction holds `' .. name
@@ -145,7 +147,7 @@ local function over_quota(request, survey, waits)
   if over or Requests.is_of_transaction(request) then
     return over
   end
-  if Requests.life_kind(request) == 's'
+  if request.kind == 's'
     and Groups.count(Groups.of_life(request.life)) >= limits.grants_per_session
   then
     return 'a session holds and awaits at most ' .. limits.grants_per_session .. ' grants'
@@ -206,7 +208,7 @@ local function wait(request)
 end
 
 local function try(request, again)
-  if Requests.life_kind(request) == 's' then
+  if request.kind == 's' then
     local _, why = Sessions.find(string.sub(request.life, 2), request.principal)
     if why then
       return { why == 'lost' and 'no-session' or why }
@@ -249,9 +251,10 @@ end
 function Acquire.acquire(id, repeatable, names, mode, life, lease, wait_for, principal, owner, label,
   again, asker)
   local answer = try({
-    id = id, repeatable = repeatable, names = names, mode = mode, life = life, lease = lease,
-    wait = wait_for, principal = principal, owner = owner, label = label, asked = S.now, token = 0,
-    since = 0, due = false, nodes = { S.node }, askers = { asker }, provisional = false,
+    id = id, repeatable = repeatable, names = names, mode = mode, life = life,
+    kind = string.sub(life, 1, 1), lease = lease, wait = wait_for, principal = principal,
+    owner = owner, label = label, asked = S.now, token = 0, since = 0, due = false,
+    nodes = { S.node }, askers = { asker }, provisional = false,
   }, again)
   if answer[1] == 'held' then
     Tell.count('contended')

@@ -8,14 +8,30 @@
 local NODE, SESSION, LEASE, WAIT = '0', '1', '2', '3'
 
 function Deadlines.add(time, member)
-  call('ZADD', key('d'), time, member)
+  S.deadlines[member] = time
   if time < S.next_due then
     S.next_due = time
   end
 end
 
 function Deadlines.remove(member)
-  call('ZREM', key('d'), member)
+  S.deadlines[member] = false
+end
+
+-- Writes down what was added and removed.
+function Deadlines.flush()
+  local added, removed = {}, {}
+  for member, time in pairs(S.deadlines) do
+    if time then
+      added[#added + 1] = time
+      added[#added + 1] = member
+    else
+      removed[#removed + 1] = member
+    end
+  end
+  do_all('ZADD', key('d'), added)
+  do_all('ZREM', key('d'), removed)
+  S.deadlines = {}
 end
 
 function Deadlines.of_request(request)
@@ -49,6 +65,7 @@ function Deadlines.pass()
   end
   local left = OVERDUE_MAX
   while S.next_due <= S.now do
+    Deadlines.flush()
     local first = call('ZRANGE', key('d'), 0, 0, 'WITHSCORES')
     S.next_due = tonumber(first[2]) or NEVER
     if S.next_due > S.now or left == 0 then

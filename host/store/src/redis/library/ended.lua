@@ -2,12 +2,13 @@
 -- long as there is room, so that a request that comes again, or comes late, is
 -- refused and not granted a second time.
 --
---   e     id -> { when, how }
---   eo    the same in the order in which they ended: { when, id, canceller }
+--   e     id -> when (8 bytes), how
+--   eo    the same in the order in which they ended: when, id, canceller
 --   eu:P  when a principal cancelled what had not been seen, the oldest first
 
 local MEMORY = 600 * 1000000
 local WAS_GRANTED, NEVER_GRANTED = 1, 2
+local ENDED_AT = '<d'
 
 local function is_known(at)
   return at + MEMORY >= S.now
@@ -15,47 +16,72 @@ end
 
 -- How an id ended, unless that was too long ago.
 function Ended.get(id)
+  local how = S.ended[id]
+  if how then
+    return how
+  end
   local text = call('HGET', key('e'), id)
   if text then
-    local ended = cmsgpack.unpack(text)
-    if is_known(ended[1]) then
-      return ended[2]
-    end
+    local at
+    at, how = struct.unpack(ENDED_AT .. 'B', text)
+    return is_known(at) and how or nil
+  end
+end
+
+-- Strikes an id that ended at that time.
+local function forget(at, id, canceller)
+  -- It may have ended again since it was forgotten.
+  local ended = call('HGET', key('e'), id)
+  if ended and struct.unpack(ENDED_AT, ended) == at then
+    call('HDEL', key('e'), id)
+  end
+  local oldest = canceller ~= '' and tonumber(call('LINDEX', key('eu:') .. canceller, 0) or nil)
+  if oldest and oldest <= at then
+    call('LPOP', key('eu:') .. canceller)
   end
 end
 
 -- Forgets two at most for each that is added: bounded work, and it keeps up.
-local function sweep()
-  for _ = 1, 2 do
+local function sweep(kept, added)
+  for _ = 1, 2 * added do
     local text = call('LINDEX', key('eo'), 0)
     if not text then
       return
     end
-    local at, id, canceller = unpack(cmsgpack.unpack(text))
-    if call('LLEN', key('eo')) <= S.limits.ended and is_known(at) then
+    local at = struct.unpack(ENDED_AT, text)
+    if kept <= S.limits.ended and is_known(at) then
       return
     end
     call('LPOP', key('eo'))
-    -- It may have ended again since it was forgotten.
-    local ended = call('HGET', key('e'), id)
-    if ended and cmsgpack.unpack(ended)[1] == at then
-      call('HDEL', key('e'), id)
-    end
-    local oldest = canceller and tonumber(call('LINDEX', key('eu:') .. canceller, 0) or nil)
-    if oldest and oldest <= at then
-      call('LPOP', key('eu:') .. canceller)
-    end
+    kept = kept - 1
+    forget(at, string.sub(text, 9, 24), string.sub(text, 25))
   end
 end
 
+-- Writes down what has ended.
+function Ended.flush()
+  local added = #S.ended_in_order
+  if added == 0 then
+    return
+  end
+  local ended = {}
+  for id, how in pairs(S.ended) do
+    ended[#ended + 1] = id
+    ended[#ended + 1] = struct.pack(ENDED_AT .. 'B', S.now, how)
+  end
+  do_all('HSET', key('e'), ended)
+  local kept = do_all('RPUSH', key('eo'), S.ended_in_order)
+  S.ended, S.ended_in_order = {}, {}
+  sweep(kept, added)
+end
+
 local function remember(id, how, canceller)
-  call('HSET', key('e'), id, cmsgpack.pack({ S.now, how }))
-  call('RPUSH', key('eo'), cmsgpack.pack({ S.now, id, canceller }))
-  sweep()
+  S.ended[id] = how
+  S.ended_in_order[#S.ended_in_order + 1] = struct.pack(ENDED_AT, S.now) .. id .. canceller
 end
 
 function Ended.remember(id, how)
-  remember(id, how, false)
+  remember(id, how, '')
 end
 
 -- Remembers an id that somebody cancelled before it was seen. False, and nothing
@@ -71,5 +97,7 @@ function Ended.remember_unseen(id, canceller)
   end
   call('RPUSH', times, string.format('%.0f', S.now))
   remember(id, NEVER_GRANTED, canceller)
+  -- The next is told whether there is room by what is left.
+  Ended.flush()
   return true
 end

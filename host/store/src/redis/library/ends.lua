@@ -9,13 +9,14 @@
 local Woken = {}
 
 function Ends.nobody()
-  return { known = {} }
+  return { known = false }
 end
 
 function Woken.add(woken, arrival, id)
-  if not arrival or woken.known[arrival] then
+  if not arrival or woken.known and woken.known[arrival] then
     return
   end
+  woken.known = woken.known or {}
   woken.known[arrival] = true
   local at = #woken + 1
   while at > 1 do
@@ -114,7 +115,7 @@ local function tell_end_of_grant(request, how)
     Ended.remember(request.id, WAS_GRANTED)
   end
   Tell.holders(request, how)
-  if how == 'forced' and Requests.life_kind(request) == 's' then
+  if how == 'forced' and request.kind == 's' then
     local session = Sessions.get(string.sub(request.life, 2))
     if session.node then
       Tell.node(session.node, { 'lost', session.id, request.token, request.locks })
@@ -207,9 +208,14 @@ local function serve(request, token, woken)
     end
     request.views, request.locks = views, new
   end
-  -- The lease begins when a node says that it has heard.
-  request.provisional = #new > 0
-  request.due = #new > 0 and S.now + CLAIM
+  -- The lease begins when a node has heard: at once, if it hears by the answer.
+  local hears = Nodes.is_asked(request, S.node) and Nodes.lives(S.node)
+  request.provisional = #new > 0 and not hears
+  if request.provisional then
+    request.due = S.now + CLAIM
+  else
+    request.due = #new > 0 and request.lease and S.now + request.lease
+  end
   Requests.changed(request)
   Accounts.count(request, 1)
   Deadlines.resume(request)

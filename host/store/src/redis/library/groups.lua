@@ -24,9 +24,14 @@ function Groups.of_owner(request)
   end
 end
 
+local NONE = {}
+
 -- The groups a request is in: that on whose life it hangs, that of the owner it
 -- names.
 function Groups.of(request)
+  if request.kind == '' and not request.owner then
+    return NONE
+  end
   local groups = {}
   groups[1] = Groups.of_life(request.life)
   groups[#groups + 1] = Groups.of_owner(request)

@@ -7,7 +7,30 @@
 --   token, id        the one who does, if it is one; several are in h:NAME
 --   r, w, p          how many readers, writers and others wait
 --
--- The record of one that is held by one, and nobody waits, is the shortest.
+-- Of one that is held by one, and nobody waits, the record is ONE and the id: the
+-- rest is what the request has.
+
+-- A byte with which nothing that is packed begins.
+local ONE = '\193'
+
+local function read(name, text)
+  if string.sub(text, 1, 1) == ONE then
+    local id = string.sub(text, 2)
+    local holder = Requests.get(id)
+    return { name = name, mode = holder.mode, token = holder.token, id = id, holders = 1, r = 0,
+      w = 0, p = 0, is_changed = false, is_new = false }
+  end
+  local mode, token, id, holders, r, w, p = cmsgpack.unpack(text)
+  return { name = name, mode = mode, token = token, id = id, holders = holders, r = r, w = w, p = p,
+    is_changed = false, is_new = false }
+end
+
+local function packed(it)
+  if it.holders == 1 and Locks.waiting(it) == 0 then
+    return ONE .. it.id
+  end
+  return cmsgpack.pack(it.mode, it.token, it.id, it.holders, it.r, it.w, it.p)
+end
 
 function Locks.get(name)
   local lock = S.locks[name]
@@ -15,12 +38,7 @@ function Locks.get(name)
     return lock
   end
   local text = call('HGET', key('l'), name)
-  lock = false
-  if text then
-    local record = cmsgpack.unpack(text)
-    lock = { name = name, mode = record[1], token = record[2], id = record[3],
-      holders = record[4] or 1, r = record[5] or 0, w = record[6] or 0, p = record[7] or 0 }
-  end
+  lock = text and read(name, text)
   S.locks[name] = lock
   return lock
 end
@@ -29,28 +47,26 @@ function Locks.find_or_add(name)
   local lock = Locks.get(name)
   if not lock then
     lock = { name = name, mode = EXCLUSIVE, token = false, id = false, holders = 0, r = 0, w = 0,
-      p = 0, is_new = true }
+      p = 0, is_changed = false, is_new = true }
     S.locks[name] = lock
   end
   return lock
 end
 
 function Locks.flush()
+  local written, struck = {}, {}
   for name, lock in pairs(S.locks) do
     if lock and lock.is_changed then
-      if lock.holders + Locks.waiting(lock) == 0 then
-        if not lock.is_new then
-          call('HDEL', key('l'), name)
-        end
-      else
-        local record = { lock.mode, lock.token, lock.id }
-        if lock.holders ~= 1 or Locks.waiting(lock) > 0 then
-          record[4], record[5], record[6], record[7] = lock.holders, lock.r, lock.w, lock.p
-        end
-        call('HSET', key('l'), name, cmsgpack.pack(record))
+      if not Locks.is_idle(lock) then
+        written[#written + 1] = name
+        written[#written + 1] = packed(lock)
+      elseif not lock.is_new then
+        struck[#struck + 1] = name
       end
     end
   end
+  do_all('HSET', key('l'), written)
+  do_all('HDEL', key('l'), struck)
 end
 
 function Locks.waiting(lock)
@@ -193,12 +209,14 @@ end
 -- Who waits for a lock: one line for each mode, which together are one queue.
 -- So whether anybody who excludes readers is ahead of one is a comparison.
 
+local QUEUES = { r = 'qr:', w = 'qw:', p = 'qp:', e = 'qe:' }
+
 local function line_of(mode)
   return mode == EXCLUSIVE and 'w' or mode == SHARED and 'r' or 'p'
 end
 
 local function queue(lock, line)
-  return S.tag .. 'q' .. line .. ':' .. lock.name
+  return key(QUEUES[line]) .. lock.name
 end
 
 function Queues.enter(lock, request)

@@ -4,16 +4,30 @@
 --
 --   n    node -> { until, how many messages it was sent }
 
+local function packed(it)
+  return cmsgpack.pack(it.due, it.number)
+end
+
 function Nodes.get(node)
-  local text = call('HGET', key('n'), node)
-  if text then
-    local record = cmsgpack.unpack(text)
-    return { due = record[1], number = record[2] }
+  local record = S.nodes[node]
+  if record == nil then
+    local text = call('HGET', key('n'), node)
+    if text then
+      local due, number = cmsgpack.unpack(text)
+      record = { due = due, number = number }
+    end
+    S.nodes[node] = record or false
   end
+  return record or nil
 end
 
 local function set(node, record)
-  call('HSET', key('n'), node, cmsgpack.pack({ record.due, record.number }))
+  record.is_changed = true
+  S.nodes[node] = record
+end
+
+function Nodes.flush()
+  write_records('n', S.nodes, packed, {})
 end
 
 local function deadline(node)
@@ -55,6 +69,16 @@ function Nodes.wait_ends(request)
   for _, node in ipairs(request.nodes) do
     call('ZREM', key('w:') .. node, request.id)
   end
+end
+
+-- Whether a request was asked at a node, and not everybody has left there.
+function Nodes.is_asked(request, node)
+  for _, other in ipairs(request.nodes) do
+    if other == node then
+      return true
+    end
+  end
+  return false
 end
 
 -- Somebody asks the same, perhaps at another node: the asker of that number
@@ -166,6 +190,7 @@ function Nodes.run_out(node)
   local held, waits, sessions = left_at(node)
   if #held + #waits + #sessions == 0 then
     call('HDEL', key('n'), node)
+    S.nodes[node] = false
     call('DEL', key('i:') .. node)
     return
   end

@@ -18,10 +18,9 @@ local SERVED_MAX = 64
 -- Takes the space as it is found, or makes it. `known` is the epoch the node knew
 -- it by ('' if it is new here); `seen` are the highest time, token, revision and
 -- commit it has heard of. Answers the epoch and the key that hold.
-function Recovery.open(tag, wall, args)
+function Recovery.open(wall, args)
   local epoch, secret, server, known = args[1], args[2], args[3], args[4]
-  local seen_now, seen_token, seen_revision, seen_commit, reclaim = unpack(cmsgpack.unpack(args[5]))
-  S = { tag = tag }
+  local seen_now, seen_token, seen_revision, seen_commit, reclaim = cmsgpack.unpack(args[5])
   local id, former = key('id'), key('ef')
   local text = call('GET', key('m'))
   local fields
@@ -169,8 +168,8 @@ function Recovery.grants(grants)
   for at, it in ipairs(grants) do
     local grant = { id = it[1], locks = it[2], mode = it[3], token = it[4], since = it[5],
       asked = it[5], lease = it[6], principal = it[8], owner = it[9], label = it[10],
-      life = it[11], repeatable = it[12], views = false, nodes = { S.node }, askers = { 0 },
-      provisional = false }
+      life = it[11], kind = string.sub(it[11], 1, 1), repeatable = it[12], views = false,
+      nodes = { S.node }, askers = { 0 }, provisional = false }
     kept[at] = has(grant, it[7])
   end
   return { 'kept', kept }

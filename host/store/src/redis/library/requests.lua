@@ -13,6 +13,7 @@
 --   principal, owner, label; owner is false if it names none
 --   life                   '' or 's' and its session's id, or 't', its node (16
 --                          bytes) and its transaction's id
+--   kind                   that of its life: '', 's', or 't'
 --   repeatable             whether its id was made from a request id
 --   nodes, askers          where it was asked, less those where everybody left,
 --                          and the number of the last asker at each
@@ -20,13 +21,26 @@
 
 local EXCLUSIVE, SHARED = 0, -1
 
-local FIELDS = { 'arrival', 'asked', 'mode', 'locks', 'views', 'lease', 'token', 'since', 'due',
-  'principal', 'owner', 'label', 'life', 'repeatable', 'nodes', 'askers', 'provisional' }
+local function read(id, text)
+  local arrival, asked, mode, locks, views, lease, token, since, due, principal, owner, label, life,
+    repeatable, nodes, askers, provisional = cmsgpack.unpack(text)
+  return { id = id, arrival = arrival, asked = asked, mode = mode, locks = locks, views = views,
+    lease = lease, token = token, since = since, due = due, principal = principal, owner = owner,
+    label = label, life = life, kind = string.sub(life, 1, 1), repeatable = repeatable,
+    nodes = nodes, askers = askers, provisional = provisional, is_changed = false, is_new = false }
+end
+
+local function packed(it)
+  return cmsgpack.pack(it.arrival, it.asked, it.mode, it.locks, it.views, it.lease, it.token,
+    it.since, it.due, it.principal, it.owner, it.label, it.life, it.repeatable, it.nodes,
+    it.askers, it.provisional)
+end
 
 function Requests.get(id)
   local request = S.requests[id]
   if request == nil then
-    request = read_record('r', id, FIELDS)
+    local text = call('HGET', key('r'), id)
+    request = text and read(id, text)
     S.requests[id] = request
   end
   return request
@@ -37,7 +51,7 @@ function Requests.changed(request)
 end
 
 function Requests.flush()
-  write_records('r', S.requests, FIELDS)
+  write_records('r', S.requests, packed, S.requests_gone)
 end
 
 function Requests.is_held(request)
@@ -49,13 +63,8 @@ function Requests.is_of(request, principal)
   return request.principal == principal or principal == 'node'
 end
 
--- The kind of what it hangs on: '' for a caller outside.
-function Requests.life_kind(request)
-  return string.sub(request.life, 1, 1)
-end
-
 function Requests.is_of_transaction(request)
-  return Requests.life_kind(request) == 't'
+  return request.kind == 't'
 end
 
 -- How long its lease lasts; -1 without one.
@@ -70,20 +79,17 @@ end
 -- whether it holds that itself: flat, three by three. `tokens` tells those that
 -- are not its own.
 function Requests.tokens(request, tokens)
-  local triples = {}
+  local flat = {}
   for place, name in ipairs(request.locks) do
     local other = tokens and tokens[place]
-    triples[place] = { name, other or request.token, other and 0 or 1 }
+    flat[place * 3 - 2], flat[place * 3 - 1] = name, other or request.token
+    flat[place * 3] = other and 0 or 1
   end
   for _, view in ipairs(request.views or {}) do
-    local place = math.min(view[1], #triples)
-    table.insert(triples, place + 1, { view[2], view[3], 0 })
-  end
-  local flat = {}
-  for _, triple in ipairs(triples) do
-    for _, value in ipairs(triple) do
-      flat[#flat + 1] = value
-    end
+    local at = math.min(view[1] * 3, #flat)
+    table.insert(flat, at + 1, view[2])
+    table.insert(flat, at + 2, view[3])
+    table.insert(flat, at + 3, 0)
   end
   return flat
 end
@@ -110,7 +116,7 @@ function Requests.remove(request, woken)
     Groups.leave(group, request)
   end
   if not request.is_new then
-    call('HDEL', key('r'), request.id)
+    S.requests_gone[request.id] = true
   end
   S.requests[request.id] = false
 end
@@ -157,18 +163,47 @@ end
 
 -- Accounts -----------------------------------------------------------------
 
+-- What is added to one while a call is under way; `before` is what there was, once
+-- that was asked for.
+local function account(what, principal)
+  local accounts = S.accounts[what]
+  local found = accounts[principal]
+  if not found then
+    found = { before = false, added = 0 }
+    accounts[principal] = found
+  end
+  return found
+end
+
+function Accounts.add(what, principal, number)
+  local found = account(what, principal)
+  found.added = found.added + number
+end
+
+function Accounts.get(what, principal)
+  local found = account(what, principal)
+  found.before = found.before or tonumber(call('HGET', key(what), principal) or 0)
+  return found.before + found.added
+end
+
+function Accounts.flush()
+  for what, accounts in pairs(S.accounts) do
+    for principal, found in pairs(accounts) do
+      if found.added ~= 0 then
+        call('HINCRBY', key(what), principal, found.added)
+      end
+    end
+  end
+end
+
 -- Counts what a request has for or against its principal. Those of
 -- transactions are not counted.
 function Accounts.count(request, sign)
   if Requests.is_of_transaction(request) then
     return
   end
-  call('HINCRBY', key('pl'), request.principal, sign * #request.locks)
+  Accounts.add('pl', request.principal, sign * #request.locks)
   if not Requests.is_held(request) then
-    call('HINCRBY', key('pw'), request.principal, sign)
+    Accounts.add('pw', request.principal, sign)
   end
-end
-
-function Accounts.get(what, principal)
-  return tonumber(call('HGET', key(what), principal) or 0)
 end

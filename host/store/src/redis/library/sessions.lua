@@ -5,20 +5,29 @@
 -- `node` is where the connection is that it is attached to; false if it is
 -- detached.
 
-local SESSION_FIELDS = { 'serial', 'ttl', 'grace', 'principal', 'owner', 'label', 'due',
-  'attachment', 'node' }
+local function read(id, text)
+  local serial, ttl, grace, principal, owner, label, due, attachment, node = cmsgpack.unpack(text)
+  return { id = id, serial = serial, ttl = ttl, grace = grace, principal = principal, owner = owner,
+    label = label, due = due, attachment = attachment, node = node }
+end
+
+local function packed(it)
+  return cmsgpack.pack(it.serial, it.ttl, it.grace, it.principal, it.owner, it.label, it.due,
+    it.attachment, it.node)
+end
 
 function Sessions.get(id)
   local session = S.sessions[id]
   if session == nil then
-    session = read_record('s', id, SESSION_FIELDS)
+    local text = call('HGET', key('s'), id)
+    session = text and read(id, text)
     S.sessions[id] = session
   end
   return session
 end
 
 function Sessions.flush()
-  write_records('s', S.sessions, SESSION_FIELDS)
+  write_records('s', S.sessions, packed, S.sessions_gone)
 end
 
 local function deadline(session)
@@ -63,7 +72,7 @@ end
 
 -- One session more. Whoever calls says how long it lasts.
 function Sessions.add(id, ttl, grace, principal, owner, label)
-  call('HINCRBY', key('ps'), principal, 1)
+  Accounts.add('ps', principal, 1)
   S.open = S.open + 1
   S.arrival = S.arrival + 1
   local session = { id = id, serial = S.arrival, ttl = ttl, grace = grace, principal = principal,
@@ -146,16 +155,16 @@ function Sessions.finish(session, how)
   end
   Deadlines.remove(deadline(session))
   unattach(session)
-  call('HINCRBY', key('ps'), session.principal, -1)
+  Accounts.add('ps', session.principal, -1)
   S.open = S.open - 1
-  call('HDEL', key('s'), session.id)
+  S.sessions_gone[session.id] = true
   S.sessions[session.id] = false
   Ends.hand_over(woken)
 end
 
 -- How long the session of a request lasts; -1 if it hangs on none.
 function Sessions.remaining_of(request)
-  if Requests.life_kind(request) ~= 's' then
+  if request.kind ~= 's' then
     return -1
   end
   local session = Sessions.get(string.sub(request.life, 2))

@@ -3,9 +3,10 @@
 --
 -- A call reads what it needs into tables of Lua, does to them what the state
 -- machine in `core.rs` does, and writes back at its end what has changed. So a
--- record is read and written at most once in a call. Queues, groups and
--- deadlines are sorted sets and changed where they are: nothing that is done to
--- them can fail, because nobody else writes to our keys.
+-- record is read and written at most once in a call, however many operations it
+-- brings, and all that is written of one kind by one command. Queues and groups
+-- are sorted sets and changed where they are: nothing that is done to them can
+-- fail, because nobody else writes to our keys.
 --
 -- Keys, all in the slot of the space:
 --
@@ -51,38 +52,56 @@ local Requests, Locks, Queues, Groups, Deadlines = {}, {}, {}, {}, {}
 local Ended, Accounts, Sessions, Nodes, Tell = {}, {}, {}, {}, {}
 local Acquire, Ends, Deadlock, State, Look, Recovery = {}, {}, {}, {}, {}, {}
 
-local function call(...)
-  return redis.call(...)
-end
+-- The server's commands, which are not there yet when this is loaded.
+local call
+
+-- The names of a space's keys, as far as they do not depend on anything else:
+-- mostly those of the space that was asked the last time.
+local known_tag, known_keys
 
 local function key(name)
-  return S.tag .. name
+  local known = known_keys[name]
+  if not known then
+    known = known_tag .. name
+    known_keys[name] = known
+  end
+  return known
 end
 
--- A record of a hash: these fields, in their order; false if there is none.
-local function read_record(hash, id, fields)
-  local text = call('HGET', key(hash), id)
-  if not text then
-    return false
+local function go_by(tag)
+  call = redis.call
+  if tag ~= known_tag then
+    known_tag, known_keys = tag, {}
   end
-  local record = { id = id }
-  for at, value in ipairs(cmsgpack.unpack(text)) do
-    record[fields[at]] = value
-  end
-  return record
 end
 
--- Writes back those of a hash that have changed.
-local function write_records(hash, records, fields)
+-- How many words one command is given at most.
+local WORDS_MAX = 1000
+
+-- Has one command, or a few, do to a key what there is in a list. Answers what
+-- the last answered.
+local function do_all(command, at, list)
+  local answer
+  for from = 1, #list, WORDS_MAX do
+    answer = call(command, at, unpack(list, from, math.min(#list, from + WORDS_MAX - 1)))
+  end
+  return answer
+end
+
+-- Writes back those records of a hash that have changed, and strikes those that
+-- have gone.
+local function write_records(name, records, packed, gone)
+  local written, struck = {}, {}
   for id, record in pairs(records) do
     if record and record.is_changed then
-      local values = {}
-      for at, field in ipairs(fields) do
-        values[at] = record[field]
-      end
-      call('HSET', key(hash), id, cmsgpack.pack(values))
+      written[#written + 1] = id
+      written[#written + 1] = packed(record)
+    elseif not record and gone[id] then
+      struck[#struck + 1] = id
     end
   end
+  do_all('HSET', key(name), written)
+  do_all('HDEL', key(name), struck)
 end
 
 -- Six bytes that compare as the number does.
@@ -95,7 +114,7 @@ local limits_text, limits
 
 local function limits_of(text)
   if text ~= limits_text then
-    local values = cmsgpack.unpack(text)
+    local values = { cmsgpack.unpack(text) }
     limits = { holders_per_lock = values[1], waiters_per_lock = values[2],
       locks_per_principal = values[3], waiters_per_principal = values[4],
       sessions_per_principal = values[5], grants_per_session = values[6],
@@ -106,42 +125,55 @@ local function limits_of(text)
   return limits
 end
 
--- Begins a call. The arguments: the epoch the node knows, the node, what the
--- function needs, and how much the store takes.
+-- Begins a call. The arguments: the epoch the node knows, the node, how much the
+-- store takes, the time if it is handed in, and what is to be done.
 local function begin(keys, args)
+  go_by(string.sub(keys[1], 1, -2))
   local text = call('GET', keys[1])
   if not text then
     return false
   end
-  S = {
-    tag = string.sub(keys[1], 1, -2),
-    node = args[2],
-    requests = {},
-    locks = {},
-    sessions = {},
-    tally = {},
-  }
-  local wall, now
-  S.epoch, wall, now, S.token, S.arrival, S.revision, S.commit, S.next_due,
-    S.watched, S.held, S.waiting, S.open, S.search_due, S.swept,
-    S.recovering = struct.unpack(META, text)
-  if S.epoch ~= args[1] then
+  local epoch, wall, now, token, arrival, revision, commit, next_due, watched, held, waiting, open,
+    search_due, swept, recovering = struct.unpack(META, text)
+  if epoch ~= args[1] then
     return false
   end
-  S.limits = limits_of(args[4])
-  S.wall = wall_clock(args)
-  S.now = slew(S.wall, wall, now)
+  local wall_now = wall_clock(args[4])
+  S = {
+    epoch = epoch, wall = wall_now, now = slew(wall_now, wall, now), token = token,
+    arrival = arrival, revision = revision, commit = commit, next_due = next_due,
+    watched = watched, held = held, waiting = waiting, open = open, search_due = search_due,
+    swept = swept, recovering = recovering,
+    node = args[2],
+    limits = limits_of(args[3]),
+    requests = {}, requests_gone = {},
+    locks = {},
+    sessions = {}, sessions_gone = {},
+    nodes = {},
+    deadlines = {},
+    accounts = { pl = {}, pw = {}, ps = {} },
+    ended = {}, ended_in_order = {},
+    tally = {},
+    messages = {},
+  }
   return true
 end
 
--- Writes back what has changed, and packs the answer.
-local function finish_step(answer)
+-- Writes back what has changed. What the answer begins with: the time, the last
+-- numbers, how many grants are held, wait, and sessions are open, what is to be
+-- counted, and what the node that calls is told.
+local function finish_step()
   Requests.flush()
   Locks.flush()
   Sessions.flush()
-  call('SET', S.tag .. 'm', struct.pack(META, S.epoch, S.wall, S.now, S.token, S.arrival,
+  Deadlines.flush()
+  Accounts.flush()
+  Ended.flush()
+  local told = Tell.flush()
+  Nodes.flush()
+  call('SET', key('m'), struct.pack(META, S.epoch, S.wall, S.now, S.token, S.arrival,
     S.revision, S.commit, S.next_due, S.watched, S.held, S.waiting, S.open, S.search_due, S.swept,
     S.recovering))
-  return cmsgpack.pack({ S.now, S.token, S.revision, S.commit, S.held, S.waiting, S.open, S.tally,
-    answer })
+  return cmsgpack.pack(S.now, S.token, S.revision, S.commit, S.held, S.waiting, S.open, S.tally,
+    told)
 end

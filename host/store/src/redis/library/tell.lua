@@ -11,17 +11,32 @@ function Tell.count(what, value)
   S.tally[#S.tally + 1] = value or 1
 end
 
--- Sends a message to a node: it gets a number, is published, and kept until the
--- node says that it has it. So one that gets lost is missed at the next beat.
+-- Sends a message to a node: it gets a number, and is kept until the node says
+-- that it has it. So one that gets lost is missed at the next beat.
 function Tell.node(node, message)
   local number = Nodes.next_number(node)
   if not number then
     return
   end
   table.insert(message, 1, number)
-  local text = cmsgpack.pack(message)
-  call('RPUSH', key('i:') .. node, text)
-  call('PUBLISH', key('i:') .. node, text)
+  local messages = S.messages[node] or {}
+  messages[#messages + 1] = cmsgpack.pack(message)
+  S.messages[node] = messages
+end
+
+-- Sends the messages. That of the node that calls goes with the answer; those of
+-- others are published.
+function Tell.flush()
+  for node, messages in pairs(S.messages) do
+    if Nodes.get(node) then
+      local inbox = key('i:') .. node
+      do_all('RPUSH', inbox, messages)
+      for _, text in ipairs(node ~= S.node and messages or {}) do
+        call('PUBLISH', inbox, text)
+      end
+    end
+  end
+  return S.messages[S.node] or {}
 end
 
 -- Tells how a wait has ended, wherever somebody waits for it.

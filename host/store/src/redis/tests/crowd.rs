@@ -92,7 +92,7 @@ fn l16_what_a_call_costs_does_not_depend_on_how_many_wait_for_the_lock() {
         assert!(reply.reached.token > token);
         token = reply.reached.token;
         let (reply, done) = node.call_counted(&Arguments::claim(next, token));
-        assert_eq!(reply.waiting as usize, count - 1 - at, "none is lost");
+        assert_eq!(node.waiting as usize, count - 1 - at, "none is lost");
         let claimed = reply.claimed().unwrap();
         assert!(matches!(claimed, Claimed::Held(_)), "{at}: {claimed:?}");
         claims.add(done);

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::id::NodeId;
-use crate::redis::codec::{Arguments, Reached, Reply};
+use crate::redis::codec::{Arguments, Heading, Reached, Reply};
 use crate::redis::library::Library;
 use crate::redis::space::{Epoch, Space};
 use crate::secret::SpaceKey;
@@ -17,6 +17,8 @@ pub(super) struct Direct {
     connection: ::redis::Connection,
     space: Space,
     pub(super) node: NodeId,
+    /// How many wait, as the last answer said.
+    pub(super) waiting: u64,
 }
 
 /// What the server has done: how often it ran each command, also those that ran
@@ -45,17 +47,35 @@ impl Direct {
             connection,
             space,
             node: NodeId::mint(),
+            waiting: 0,
         };
         direct.call(&Arguments::join(LEASE)).joined().unwrap();
         direct
     }
 
     pub(super) fn call(&mut self, arguments: &Arguments) -> Reply {
-        let call = self.space.call(self.node, arguments);
-        let reply: Vec<u8> = call
+        self.call_all(&[arguments]).remove(0)
+    }
+
+    /// Has operations done by one call.
+    pub(super) fn call_all(&mut self, operations: &[&Arguments]) -> Vec<Reply> {
+        let call = self.space.call(self.node, operations);
+        let answer: Vec<Vec<u8>> = call
             .query(&mut self.connection)
-            .unwrap_or_else(|error| panic!("{:?}: {error}", arguments.function));
-        Reply::read(&reply).unwrap()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", operations[0].operation));
+        let heading = Heading::read(&answer[0]).unwrap();
+        let reached = heading.reached;
+        self.waiting = heading.waiting;
+        let answers = answer[1..].iter();
+        answers
+            .map(|it| Reply::read(it, reached).unwrap())
+            .collect()
+    }
+
+    /// Asks as another node from now on.
+    pub(super) fn go_as_another(&mut self) {
+        self.node = NodeId::mint();
+        self.call(&Arguments::join(LEASE)).joined().unwrap();
     }
 
     /// What the server does for one call.

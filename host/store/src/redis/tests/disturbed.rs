@@ -2,6 +2,7 @@
 //! waits a moment longer, and hears of nothing.
 
 use super::*;
+use crate::store::Principal;
 use std::collections::HashMap;
 
 /// How long the server pauses, in milliseconds.
@@ -63,5 +64,37 @@ fn l24_flushes_and_pauses_are_delays_and_no_errors_and_nothing_is_asked_too_ofte
         let calls = calls(&server) - before;
         println!("L24: {calls} calls for {asked} that were needed and {beats} beats at most");
         assert!(calls <= asked + beats + again, "{calls}");
+    });
+}
+
+#[test]
+fn what_is_given_back_needs_no_memory_whatever_it_goes_out_with() {
+    let server = Server::start();
+    block_on(async {
+        let store = node(&server).await;
+        let held = ["a", "b", "c", "d"].map(|it| of_caller(&[it]));
+        for request in &held {
+            store.acquire(request.clone()).await.unwrap();
+        }
+        let mut set = cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(1);
+        tell(&server, &set);
+        // The first goes out by itself, and the others together.
+        let mut asked = Vec::new();
+        for (at, request) in held.iter().enumerate() {
+            let mut taking = store.acquire(of_caller(&[&format!("new/{at}")]));
+            assert!(poll_once(&mut taking).await.is_none());
+            let mut giving = store.release(request.id, Principal::node());
+            assert!(poll_once(&mut giving).await.is_none());
+            asked.push((taking, giving));
+        }
+        for (taking, giving) in asked {
+            let refused = taking.await;
+            assert!(
+                matches!(refused, Err(AcquireError::Store(_))),
+                "{refused:?}"
+            );
+            assert_eq!(giving.await, Ok(crate::store::Released::Released));
+        }
     });
 }

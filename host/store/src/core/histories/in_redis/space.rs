@@ -4,7 +4,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::core::acquire::validate;
 use crate::id::NodeId;
-use crate::redis::codec::{self, Arguments, Beaten, Claimed, Message, News, Reached, Reply};
+use crate::redis::codec::{
+    self, Arguments, Beaten, Claimed, Heading, Message, News, Reached, Reply,
+};
 use crate::redis::heard::Heard;
 
 /// The lease of the only node: longer than any history.
@@ -22,6 +24,9 @@ pub(super) struct Space {
     key: String,
     epoch: [u8; 16],
     pub(super) node: NodeId,
+    /// Another, at which nobody waits.
+    other: NodeId,
+    turns: usize,
     told: u64,
     revision: String,
     limits: Vec<u8>,
@@ -44,12 +49,17 @@ impl Space {
             key,
             epoch,
             node: NodeId::mint(),
+            other: NodeId::mint(),
+            turns: 0,
             told: 0,
             revision: "-".to_owned(),
             limits: codec::limits_and_steps(&LIMITS, steps),
             heard: Heard::new(Clock::machine()),
         };
-        space.call(&Arguments::join(LEASE), start).joined().unwrap();
+        for node in [space.node, space.other] {
+            let joined = space.call_for(node, &Arguments::join(LEASE), start);
+            joined.joined().unwrap();
+        }
         let always = Some(start + LEASE);
         space
             .call(&Arguments::watch(always), start)
@@ -59,23 +69,39 @@ impl Space {
     }
 
     pub(super) fn call(&mut self, arguments: &Arguments, now: Time) -> Reply {
+        self.call_for(self.node, arguments, now)
+    }
+
+    fn call_for(&mut self, node: NodeId, arguments: &Arguments, now: Time) -> Reply {
+        self.call_all(node, &[arguments], now).remove(0)
+    }
+
+    fn call_all(&mut self, node: NodeId, operations: &[&Arguments], now: Time) -> Vec<Reply> {
         let mut call = ::redis::cmd("FCALL");
-        call.arg(format!(
-            "{}_{}",
-            Library::ByHand.name(),
-            arguments.function.name()
-        ));
+        call.arg(format!("{}_take", Library::ByHand.name()));
         call.arg(1).arg(&self.key).arg(&self.epoch);
-        call.arg(&self.node.to_u128().to_be_bytes());
-        call.arg(arguments.packed())
-            .arg(&self.limits)
-            .arg(now.as_micros());
-        let reply: Vec<u8> = call
+        call.arg(&node.to_u128().to_be_bytes());
+        call.arg(&self.limits).arg(now.as_micros());
+        for it in operations {
+            call.arg(it.operation.name()).arg(&it.packed);
+        }
+        let answer: Vec<Vec<u8>> = call
             .query(&mut self.connection)
-            .unwrap_or_else(|error| panic!("{:?}: {error}", arguments.function));
-        let reply = Reply::read(&reply).unwrap();
-        self.heard.hear(&reply);
-        reply
+            .unwrap_or_else(|error| panic!("{operations:?}: {error}"));
+        let heading = Heading::read(&answer[0]).unwrap();
+        self.heard.hear(&heading);
+        let answers = answer[1..].iter();
+        answers
+            .map(|it| Reply::read(it, heading.reached).unwrap())
+            .collect()
+    }
+
+    /// Asks through one node or the other: who waits hears of it with the answer,
+    /// or has to claim.
+    pub(super) fn call_through_any(&mut self, arguments: &Arguments, now: Time) -> Reply {
+        self.turns += 1;
+        let node = [self.node, self.other][self.turns % 2];
+        self.call_for(node, arguments, now)
     }
 
     /// Does what the operation asks, and claims what is handed over.
@@ -92,72 +118,70 @@ impl Space {
         answer
     }
 
+    /// As [`Space::apply`] for each, but all at once.
+    pub(super) fn apply_together(
+        &mut self,
+        operations: &[Operation],
+        now: Time,
+        core: &Core,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Answer> {
+        let arguments: Vec<_> = operations.iter().map(|it| self.arguments(it)).collect();
+        let asked: Vec<&Arguments> = arguments.iter().filter_map(|it| it.as_ref().ok()).collect();
+        let mut replies = self.call_all(self.node, &asked, now).into_iter();
+        let answers = operations.iter().zip(&arguments);
+        let answers = answers.map(|(operation, arguments)| match arguments {
+            Ok(_) => answer(operation, replies.next().unwrap()),
+            Err(refused) => refused.clone(),
+        });
+        let answers = answers.collect();
+        self.hear(now, core, effects);
+        answers
+    }
+
     fn ask(&mut self, operation: &Operation, now: Time, core: &Core) -> Answer {
         use Operation as Do;
-        let node = self.node;
-        let mut call = |arguments| self.call(&arguments, now);
-        match operation {
-            Do::Acquire(request) => match validate(request) {
-                Err(error) => Answer::Acquired(Acquired::Refused(error.into())),
-                Ok(()) => {
-                    let reply = call(acquire(request, node));
-                    Answer::Acquired(reply.acquired().unwrap().0)
-                }
-            },
-            Do::Cancel(id, by) => {
-                Answer::Cancelled(call(Arguments::cancel(*id, by)).cancelled().unwrap())
+        let arguments = match self.arguments(operation) {
+            Ok(arguments) => arguments,
+            Err(refused) => return refused,
+        };
+        let reply = match operation {
+            // Where it is asked is where somebody is told.
+            Do::Acquire(_) | Do::Renew(..) | Do::Abandon(_) | Do::Attach(..) | Do::Tick => {
+                self.call(&arguments, now)
             }
-            Do::Abandon(id) => {
-                call(Arguments::abandon(*id, ASKER));
-                Answer::Done
-            }
-            Do::Renew(id, by, lease) => {
-                let renewed = call(Arguments::renew(*id, by, *lease)).renewed().unwrap();
-                Answer::Renewed(renewed.map(|it| it.0))
-            }
-            Do::Release(id, by) => {
-                Answer::Released(call(Arguments::release(*id, by)).released().unwrap())
-            }
-            Do::ForceRelease(name, permission) => {
-                let taken = call(Arguments::force_release(name, permission)).taken();
-                Answer::Taken(taken.unwrap())
-            }
-            Do::OpenSession(request) => {
-                Answer::Session(call(Arguments::open_session(request)).session().unwrap())
-            }
-            Do::Attach(id, by) => {
-                let attached = call(Arguments::attach(*id, by)).attached(*id).unwrap();
-                Answer::Attached(attached.map(|(attached, held)| {
-                    let held: Vec<Token> = held.iter().map(|it| it.1.token).collect();
-                    assert_eq!(held, core.tokens_of(*id), "what the session holds");
-                    attached
-                }))
-            }
-            Do::Beat(id, attachment) => {
-                Answer::Session(call(Arguments::beat(*id, *attachment)).session().unwrap())
-            }
-            Do::Detach(id, attachment) => {
-                call(Arguments::detach(*id, *attachment));
-                Answer::Done
-            }
-            Do::CloseSession(id, by) => {
-                Answer::Session(call(Arguments::close_session(*id, by)).session().unwrap())
-            }
-            Do::End(transaction) => {
-                call(Arguments::end(node, *transaction));
-                Answer::Done
-            }
-            Do::Look(name) => {
-                let locks = call(Arguments::look([name])).locks([name]).unwrap();
-                Answer::Lock(locks.into_iter().next().unwrap())
-            }
-            Do::Tick => {
-                let beat = Arguments::node_beat(LEASE, self.told, None);
-                let beaten = self.call(&beat, now).node_beaten().unwrap();
-                assert!(matches!(beaten, Beaten::Lives(_)), "{beaten:?}");
-                Answer::Done
-            }
+            _ => self.call_through_any(&arguments, now),
+        };
+        if let Do::Attach(id, _) = operation
+            && let Some(held) = tokens_held(*id, &reply)
+        {
+            assert_eq!(held, core.tokens_of(*id), "what the session holds");
         }
+        answer(operation, reply)
+    }
+
+    /// What the library is asked; or the answer, if it need not be.
+    fn arguments(&self, operation: &Operation) -> Result<Arguments, Answer> {
+        use Operation as Do;
+        Ok(match operation {
+            Do::Acquire(request) => match validate(request) {
+                Err(error) => return Err(Answer::Acquired(Acquired::Refused(error.into()))),
+                Ok(()) => acquire(request, self.node),
+            },
+            Do::Cancel(id, by) => Arguments::cancel(*id, by),
+            Do::Abandon(id) => Arguments::abandon(*id, ASKER),
+            Do::Renew(id, by, lease) => Arguments::renew(*id, by, *lease),
+            Do::Release(id, by) => Arguments::release(*id, by),
+            Do::ForceRelease(name, permission) => Arguments::force_release(name, permission),
+            Do::OpenSession(request) => Arguments::open_session(request),
+            Do::Attach(id, by) => Arguments::attach(*id, by),
+            Do::Beat(id, attachment) => Arguments::beat(*id, *attachment),
+            Do::Detach(id, attachment) => Arguments::detach(*id, *attachment),
+            Do::CloseSession(id, by) => Arguments::close_session(*id, by),
+            Do::End(transaction) => Arguments::end(self.node, *transaction),
+            Do::Look(name) => Arguments::look([name]),
+            Do::Tick => Arguments::node_beat(LEASE, self.told, None),
+        })
     }
 
     /// What the node and whoever watches are told.
@@ -249,6 +273,35 @@ impl Space {
             assert!(lasts, "{key} is left");
         }
     }
+}
+
+/// What the library has answered.
+fn answer(operation: &Operation, reply: Reply) -> Answer {
+    use Operation as Do;
+    match operation {
+        Do::Acquire(_) => Answer::Acquired(reply.acquired().unwrap().0),
+        Do::Cancel(..) => Answer::Cancelled(reply.cancelled().unwrap()),
+        Do::Renew(..) => Answer::Renewed(reply.renewed().unwrap().map(|it| it.0)),
+        Do::Release(..) => Answer::Released(reply.released().unwrap()),
+        Do::ForceRelease(..) => Answer::Taken(reply.taken().unwrap()),
+        Do::Attach(id, _) => Answer::Attached(reply.attached(*id).unwrap().map(|it| it.0)),
+        Do::OpenSession(_) | Do::Beat(..) | Do::CloseSession(..) => {
+            Answer::Session(reply.session().unwrap())
+        }
+        Do::Look(name) => Answer::Lock(reply.locks([name]).unwrap().remove(0)),
+        Do::Tick => {
+            let beaten = reply.node_beaten().unwrap();
+            assert!(matches!(beaten, Beaten::Lives(_)), "{beaten:?}");
+            Answer::Done
+        }
+        Do::Abandon(_) | Do::Detach(..) | Do::End(_) => Answer::Done,
+    }
+}
+
+/// The tokens of what a session was told to hold when it was attached.
+fn tokens_held(id: SessionId, reply: &Reply) -> Option<Vec<Token>> {
+    let (_, held) = reply.clone().attached(id).unwrap().ok()?;
+    Some(held.iter().map(|it| it.1.token).collect())
 }
 
 fn acquire(request: &Acquire, node: NodeId) -> Arguments {

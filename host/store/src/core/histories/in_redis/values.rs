@@ -341,7 +341,7 @@ impl Space {
     pub(super) fn answer(&mut self, request: &Request, now: Time) -> Said {
         match request {
             Request::Commit(commit) => {
-                let reply = self.call(&Arguments::commit(commit, self.node), now);
+                let reply = self.call_through_any(&Arguments::commit(commit, self.node), now);
                 Said::Committed(reply.committed().unwrap())
             }
             Request::Resolve(id) => {
