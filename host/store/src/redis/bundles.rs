@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 /// is on its way.
 const UNDER_WAY_MAX: usize = 2;
 
-/// How many operations are enough for one more bundle while another is under way.
-const ENOUGH: usize = 8;
+/// How many operations are enough for one more bundle while another is under way:
+/// a full one, since smaller ones cost the server more for each.
+const ENOUGH: usize = OPERATIONS_MAX;
 
 /// How many operations a bundle has at most: so long it keeps others from the
 /// server.
