@@ -296,7 +296,8 @@ fn a_store_url_that_is_none_is_refused_with_those_there_are() {
         "embedded:",
         "file:data",
         "redis://",
-        "rediss://there",
+        "rediss://",
+        "redis+sentinel://there",
     ] {
         let builder = Node::builder().shop().set("store.url", url);
         refused(&builder, CONFIG).expect_stderr(&["url"]);
