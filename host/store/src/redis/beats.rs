@@ -28,6 +28,7 @@ use super::space::Space;
 use crate::id::NodeId;
 use redis::{PushInfo, PushKind, Value, cmd};
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Mutex as Turns;
@@ -38,6 +39,9 @@ const INTERVAL_MAX: Duration = Duration::from_millis(500);
 
 /// How many beats there are in a lease.
 const BEATS_PER_LEASE: u32 = 3;
+
+/// The pause while the store is behind: there are calls of others to be done.
+const STEP: Duration = Duration::from_millis(20);
 
 /// How many messages are fetched at once.
 const CHUNK: usize = 1_000;
@@ -62,6 +66,8 @@ pub(super) struct Beats {
     ears: Arc<Ears>,
     /// One turn at a time.
     turn: Turns<()>,
+    /// Whether the store has more to end than one beat should.
+    is_behind: AtomicBool,
     attending: Mutex<Attending>,
 }
 
@@ -143,6 +149,7 @@ impl Beats {
             link,
             ears,
             turn: Turns::default(),
+            is_behind: AtomicBool::new(false),
             attending: Mutex::default(),
         })
     }
@@ -155,7 +162,9 @@ impl Beats {
     async fn keep_beating(self: &Arc<Self>) {
         loop {
             self.beat().await;
-            let pause = tokio::time::sleep(self.interval());
+            let is_behind = self.is_behind.load(Ordering::Relaxed);
+            let pause = if is_behind { STEP } else { self.interval() };
+            let pause = tokio::time::sleep(pause);
             tokio::select! {
                 () = pause => {}
                 () = self.ears.node.nudge.notified() => {}
@@ -226,9 +235,13 @@ impl Beats {
         let beat = Arguments::node_beat(lease, acknowledged, watched);
         match self.link.call_here(node, &beat).await?.node_beaten()? {
             Beaten::Gone => self.ears.node.is_gone(node),
-            Beaten::Lives(number) => {
+            Beaten::Lives {
+                sent: messages,
+                is_behind,
+            } => {
                 self.ears.node.renewed(node, sent);
-                if number > self.ears.inbox.acknowledged() {
+                self.is_behind.store(is_behind, Ordering::Relaxed);
+                if messages > self.ears.inbox.acknowledged() {
                     self.fetch(&connected, node).await?;
                 }
             }

@@ -93,8 +93,13 @@ pub(crate) type AttachedHere = (AttachedSession, Vec<(GrantId, Held)>);
 /// What a node's beat is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beaten {
-    /// It lives on, and was sent messages up to this one.
-    Lives(u64),
+    /// It lives on.
+    Lives {
+        /// The number of the last message it was sent.
+        sent: u64,
+        /// Whether the store has more to end than one call should.
+        is_behind: bool,
+    },
     /// Its lease had run out.
     Gone,
 }
@@ -421,7 +426,10 @@ impl Reply {
     /// To `node_beat`.
     pub(crate) fn node_beaten(mut self) -> Result<Beaten> {
         match self.word.as_str() {
-            "beaten" => Ok(Beaten::Lives(self.fields.number()?)),
+            "beaten" => Ok(Beaten::Lives {
+                sent: self.fields.number()?,
+                is_behind: self.fields.truth()?,
+            }),
             "gone" => Ok(Beaten::Gone),
             _ => Err(self.unknown()),
         }

@@ -4,6 +4,9 @@
 -- does not claim it.
 local CLAIM = 1000000
 
+-- The longest it is kept for one that lives.
+local KEPT_MAX = 30000000
+
 -- What a request of an ended id is answered.
 local ENDED = { [WAS_GRANTED] = 'lost', [NEVER_GRANTED] = 'cancelled' }
 

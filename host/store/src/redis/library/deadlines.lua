@@ -68,7 +68,10 @@ function Deadlines.pass()
     Deadlines.flush()
     local first = call('ZRANGE', key('d'), 0, 0, 'WITHSCORES')
     S.next_due = tonumber(first[2]) or NEVER
-    if S.next_due > S.now or left == 0 then
+    if S.next_due > S.now then
+      return
+    elseif left == 0 then
+      S.is_behind = true
       return
     end
     left = left - 1
@@ -78,7 +81,7 @@ function Deadlines.pass()
       Nodes.run_out(id)
     elseif kind == SESSION then
       Sessions.finish(Sessions.get(id), 'session-ran-out')
-    else
+    elseif not Ends.is_kept(Requests.get(id)) then
       Ends.one(Requests.get(id), 'ran-out')
     end
   end

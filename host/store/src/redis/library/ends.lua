@@ -280,6 +280,29 @@ function Ends.give(request, woken)
   Tell.waiters(request, unpack(told))
 end
 
+-- A grant that no node has claimed is kept for CLAIM after one of those that it
+-- was handed to was heard of last, because one that lives claims it or gives it
+-- back; but not for ever, because what it says may be lost.
+function Ends.is_kept(request)
+  if not request.provisional then
+    return false
+  end
+  local until_then = 0
+  for _, node in ipairs(request.nodes) do
+    local record = Nodes.get(node)
+    until_then = math.max(until_then, record and record.heard + CLAIM or 0)
+  end
+  until_then = math.min(until_then, request.since + KEPT_MAX)
+  if until_then <= S.now then
+    return false
+  end
+  Deadlines.suspend(request)
+  request.due = until_then
+  Requests.changed(request)
+  Deadlines.resume(request)
+  return true
+end
+
 -- A node says that it has heard of a grant: its lease begins.
 function Ends.claim(request)
   Deadlines.suspend(request)
@@ -294,6 +317,7 @@ end
 -- Claims a grant that was handed over, by its token: the same id may have been
 -- granted anew.
 function Ends.claim_one(id, token)
+  Nodes.is_heard()
   local request = Requests.get(id)
   if not request or request.token ~= token then
     return { 'lost' }

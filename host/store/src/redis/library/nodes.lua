@@ -2,10 +2,10 @@
 -- node's transactions have ended, nobody waits there any more, and the sessions
 -- attached there are detached.
 --
---   n    node -> { until, how many messages it was sent }
+--   n    node -> until, how many messages it was sent, when it was heard of last
 
 local function packed(it)
-  return cmsgpack.pack(it.due, it.number)
+  return cmsgpack.pack(it.due, it.number, it.heard)
 end
 
 function Nodes.get(node)
@@ -13,8 +13,8 @@ function Nodes.get(node)
   if record == nil then
     local text = call('HGET', key('n'), node)
     if text then
-      local due, number = cmsgpack.unpack(text)
-      record = { due = due, number = number }
+      local due, number, heard = cmsgpack.unpack(text)
+      record = { due = due, number = number, heard = heard or 0 }
     end
     S.nodes[node] = record or false
   end
@@ -37,7 +37,7 @@ end
 -- The node that calls lasts until then.
 local function lasts(record, due)
   Deadlines.remove(deadline(S.node))
-  record.due = due
+  record.due, record.heard = due, S.now
   set(S.node, record)
   Deadlines.add(due, deadline(S.node))
 end
@@ -46,6 +46,17 @@ end
 function Nodes.lives(node)
   local record = Nodes.get(node)
   return record ~= nil and record.due > S.now
+end
+
+-- The node that calls is there, which is written down every so often.
+local HEARD_EVERY = 250000
+
+function Nodes.is_heard()
+  local record = Nodes.get(S.node)
+  if record and record.heard + HEARD_EVERY <= S.now then
+    record.heard = S.now
+    set(S.node, record)
+  end
 end
 
 -- The number of the next message to a node, if it lives.
@@ -134,7 +145,7 @@ function Nodes.beat(lease, acknowledged)
   if needless > 0 then
     call('LTRIM', key('i:') .. S.node, needless, -1)
   end
-  return { 'beaten', record.number }
+  return { 'beaten', record.number, S.is_behind }
 end
 
 function Nodes.join(lease)
@@ -142,7 +153,7 @@ function Nodes.join(lease)
     return { 'known' }
   end
   local due = S.now + lease
-  set(S.node, { due = due, number = 0 })
+  set(S.node, { due = due, number = 0, heard = S.now })
   Deadlines.add(due, deadline(S.node))
   return { 'joined' }
 end
@@ -150,7 +161,7 @@ end
 -- A node is still there after the server was replaced. It has had messages up to
 -- `received`: the next ones go on from there.
 function Nodes.rejoin(lease, received)
-  local record = Nodes.get(S.node) or { due = 0, number = 0 }
+  local record = Nodes.get(S.node) or { due = 0, number = 0, heard = 0 }
   record.number = math.max(record.number, received)
   lasts(record, math.max(record.due, S.now + lease))
   return { 'joined' }
@@ -171,6 +182,12 @@ end
 -- of others there, then its sessions. So many at most.
 local CHUNK = 64
 
+-- How many locks one step frees at most, but for those of its last request.
+local FREED_MAX = 256
+
+-- How long after a step there is the next.
+local PAUSE = 20000
+
 local function left_at(node)
   local transactions = call('ZRANGE', key('t:') .. node, 0, CHUNK - 1)
   for at, member in ipairs(transactions) do
@@ -180,7 +197,7 @@ local function left_at(node)
     call('SRANDMEMBER', key('a:') .. node, CHUNK)
 end
 
--- A node's lease is over. What it has ends in steps: each call takes one.
+-- A node's lease is over. What it has ends in steps: a call takes one.
 function Nodes.run_out(node)
   local record = Nodes.get(node)
   Deadlines.remove(deadline(node))
@@ -194,9 +211,14 @@ function Nodes.run_out(node)
     call('DEL', key('i:') .. node)
     return
   end
-  local woken = Ends.nobody()
+  local woken, freed = Ends.nobody(), 0
   for _, id in ipairs(held) do
-    Ends.finish(Requests.get(id), 'session-ran-out', woken)
+    local request = Requests.get(id)
+    freed = freed + #request.locks
+    Ends.finish(request, 'session-ran-out', woken)
+    if freed >= FREED_MAX then
+      break
+    end
   end
   for _, id in ipairs(waits) do
     local request = Requests.get(id)
@@ -208,6 +230,8 @@ function Nodes.run_out(node)
     Sessions.detach(Sessions.get(id))
   end
   Ends.hand_over(woken)
-  -- The rest is next: it is overdue already, and so before all that will be.
-  Deadlines.add(record.due, deadline(node))
+  -- The rest is for later calls: nobody is to wait for all of it. Whoever beats
+  -- is told, and comes back for it.
+  Deadlines.add(S.now + PAUSE, deadline(node))
+  S.is_behind = true
 end

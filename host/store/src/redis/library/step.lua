@@ -143,7 +143,7 @@ local function begin(keys, args)
     epoch = epoch, wall = wall_now, now = slew(wall_now, wall, now), token = token,
     arrival = arrival, revision = revision, commit = commit, next_due = next_due,
     watched = watched, held = held, waiting = waiting, open = open, search_due = search_due,
-    swept = swept, recovering = recovering,
+    swept = swept, recovering = recovering, is_behind = false,
     node = args[2],
     limits = limits_of(args[3]),
     requests = {}, requests_gone = {},

@@ -18,7 +18,7 @@ const COSTS: [(&str, u64); 10] = [
     ("acquire that waits", 16),
     ("release that hands over here", 22),
     ("release that hands over to another node", 24),
-    ("claim", 6),
+    ("claim", 7),
     ("beat of a node", 8),
 ];
 

@@ -99,7 +99,7 @@ fn l16_what_a_call_costs_does_not_depend_on_how_many_wait_for_the_lock() {
         holder = next;
         if at % BEAT_EVERY == 0 {
             let beat = Arguments::node_beat(super::direct::LEASE, sent, None);
-            if let Beaten::Lives(number) = node.call(&beat).node_beaten().unwrap() {
+            if let Beaten::Lives { sent: number, .. } = node.call(&beat).node_beaten().unwrap() {
                 sent = number;
             }
         }

@@ -291,7 +291,7 @@ fn answer(operation: &Operation, reply: Reply) -> Answer {
         Do::Look(name) => Answer::Lock(reply.locks([name]).unwrap().remove(0)),
         Do::Tick => {
             let beaten = reply.node_beaten().unwrap();
-            assert!(matches!(beaten, Beaten::Lives(_)), "{beaten:?}");
+            assert!(matches!(beaten, Beaten::Lives { .. }), "{beaten:?}");
             Answer::Done
         }
         Do::Abandon(_) | Do::Detach(..) | Do::End(_) => Answer::Done,
