@@ -26,6 +26,8 @@ pub struct Acquire {
     request: AcquireRequest,
     wait: Duration,
     lease: Option<Duration>,
+    /// Whether the caller chose the request's id.
+    is_named: bool,
 }
 
 /// A grant, and when the request was sent that it lasts from.
@@ -62,6 +64,7 @@ impl Acquire {
             },
             wait: Duration::ZERO,
             lease: None,
+            is_named: false,
         }
     }
 
@@ -110,8 +113,13 @@ impl Acquire {
     /// Names the request, so that another process can repeat it and get the
     /// same grant; at most 256 bytes, chosen at random. Without it one is
     /// minted.
+    ///
+    /// An error whose outcome is unknown leaves a request that was named as it
+    /// is, for whoever repeats it or cancels it: a cancel of ours could come
+    /// behind the repetition. One that was not is cancelled.
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request.request_id = id.into();
+        self.is_named = true;
         self
     }
 
@@ -268,10 +276,13 @@ impl<'a> Unsettled<'a> {
         }
     }
 
-    /// The request has an answer that leaves nothing behind on the server.
+    /// The request has an answer that leaves nothing behind on the server, or
+    /// nothing that is ours to take away.
     fn settle(&mut self, outcome: &Result<Obtained, Error>) {
         self.settled = match outcome {
             Ok(_) => true,
+            // The caller's to settle.
+            Err(_) if self.acquire.is_named => true,
             // A server that failed on the way may have granted it.
             Err(error) => {
                 error.reason.is_some_and(|it| it != Reason::Internal) && !error.outcome_unknown()

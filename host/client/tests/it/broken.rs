@@ -150,3 +150,31 @@ async fn a_lock_is_not_taken_away_twice_when_the_answer_got_lost() {
     assert!(next.is_held());
     assert_eq!(direct.get("a").await.unwrap().holder_count, 1);
 }
+
+#[tokio::test]
+async fn a_request_that_was_named_is_left_to_whoever_named_it_when_its_answer_got_lost() {
+    let server = Server::start().await;
+    let direct = server.client().await;
+    let proxy = Proxy::to(server.address).await;
+    let options = lockport_client::Options {
+        request_timeout: Duration::from_millis(50),
+        patience: Duration::from_millis(200),
+        ..lockport_client::Options::server(proxy.address.to_string())
+    };
+    let client = lockport_client::Client::connect(options).await.unwrap();
+    proxy.swallow_for_good(Way::ToClient);
+    let named = client.acquire(["a"]).request_id("r");
+    let error = soon(named).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error:?}");
+    eventually("it is granted", || async {
+        direct.get("a").await.unwrap().holder_count == 1
+    })
+    .await;
+    let error = soon(client.acquire(["b"])).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error:?}");
+    // One that was not named is given back, and nothing that was before it.
+    until_free(&direct, "b").await;
+    assert_eq!(direct.get("a").await.unwrap().holder_count, 1);
+    let again = direct.acquire(["a"]).request_id("r").unguarded().await;
+    again.unwrap();
+}
