@@ -122,10 +122,12 @@ impl Core {
                 _ => Ok(Some(Acquired::Waiting)),
             };
         };
-        let names = names.iter().map(|it| (it.clone(), tokens[it]));
+        // In the order of this request, which may be another than that of the first.
+        let own: BTreeSet<_> = self.table.names(before).into_iter().collect();
+        let acquired = names.iter().filter(|it| own.contains(*it)).cloned();
         Ok(Some(Acquired::Granted(Granted {
-            tokens: names.collect(),
-            acquired: self.table.names(before),
+            acquired: acquired.collect(),
+            tokens: names.iter().map(|it| (it.clone(), tokens[it])).collect(),
             since,
             remaining: before.remaining(now),
             waited: since.since(before.asked),

@@ -108,8 +108,9 @@ pub struct Granted {
     /// The token of each name asked for, in the order of the request without
     /// repetitions. Names that were held already keep their token.
     pub tokens: Vec<(LockName, Token)>,
-    /// The names that are newly held under the grant's id; empty if the
-    /// transaction held all of them, and then there is no grant of that id.
+    /// The names that are newly held under the grant's id, in the same order;
+    /// empty if the transaction held all of them, and then there is no grant of
+    /// that id.
     pub acquired: Vec<LockName>,
     /// When they were granted.
     pub since: Time,
