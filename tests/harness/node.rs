@@ -119,6 +119,13 @@ impl Builder {
         self.manifest(&name, &manifest.to_string())
     }
 
+    /// Serves the probe, whose requests may take longer than any test.
+    pub(crate) fn patient_probe(self) -> Self {
+        self.changed(&super::guest_dir("probe"), |manifest| {
+            manifest["limits"]["deadline"] = "1h".into();
+        })
+    }
+
     /// Keeps everything in the process.
     pub(crate) fn memory(self) -> Self {
         self.set("store.url", "memory:")

@@ -1,9 +1,8 @@
 //! Guests that misbehave in every way the probe knows: the request ends as it
 //! should, its lock is free at once, and nobody else notices.
 
-use crate::harness::{Answer, BodyEnd, Builder, HeldLock, Node, eventually, guest_dir, steps};
+use crate::harness::{Answer, BodyEnd, Builder, HeldLock, Node, eventually, steps};
 use std::time::Instant;
-use toml::Value as Toml;
 
 fn node() -> Node {
     Node::builder().guest("probe").guest("tight").start()
@@ -316,7 +315,5 @@ fn guests_that_spin_do_not_starve_others() {
 
 /// A node whose probe may take longer than any of these tests.
 fn patient() -> Builder {
-    Node::builder().changed(&guest_dir("probe"), |manifest| {
-        manifest["limits"]["deadline"] = Toml::from("60s");
-    })
+    Node::builder().patient_probe()
 }

@@ -3,14 +3,13 @@
 
 use crate::harness::{
     Ask, Builder, HeldLock, LockApi, Node, Refused, Speaks, Storage, acquire, acquire_waiting,
-    address_of, eventually, guest_dir, wait_for,
+    address_of, eventually, wait_for,
 };
 use lockport_client::{Client, Guard, Options, Session, SessionOptions};
 use lockport_proto::lock::OpenSession;
 use lockport_proto::lock::release_response::Outcome;
 use std::thread;
 use std::time::{Duration, Instant};
-use toml::Value as Toml;
 use tonic::Code;
 
 on_every_store! {
@@ -128,9 +127,5 @@ fn hold(node: &Node) -> (Session, [Guard; 2]) {
 
 /// A node whose probe may take longer than any of these tests.
 fn patient() -> Builder {
-    Node::builder()
-        .set("limits.drain", "60s")
-        .changed(&guest_dir("probe"), |manifest| {
-            manifest["limits"]["deadline"] = Toml::from("60s");
-        })
+    Node::builder().set("limits.drain", "60s").patient_probe()
 }

@@ -3,7 +3,7 @@
 
 use crate::harness::{
     Builder, Connection, LockApi, Node, RedisServer, SessionStream, Speaks, Storage, Told,
-    Watching, acquire, eventually, guest_dir, is_long, millis, report, steps,
+    Watching, acquire, eventually, is_long, millis, report, steps,
 };
 use lockport_proto::lock::release_response::Outcome;
 use lockport_proto::lock::session_request::Operation;
@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use toml::Value as Toml;
 
 on_every_store! {
     l17_of_very_many_locks_that_are_held_none_runs_out,
@@ -131,9 +130,7 @@ fn l17_of_very_many_locks_that_are_held_none_runs_out(storage: Storage) {
 
 /// A node whose requests may take longer than the test.
 fn patient(storage: Storage, server: Option<&Arc<RedisServer>>, size: &Size) -> Builder {
-    let builder = Node::builder().changed(&guest_dir("probe"), |manifest| {
-        manifest["limits"]["deadline"] = Toml::from("1h");
-    });
+    let builder = Node::builder().patient_probe();
     match server {
         Some(server) => builder
             .redis(server, "many")

@@ -104,13 +104,9 @@ fn busy(storage: Storage, spin: Duration) -> Builder {
         _ => Node::builder().storage(storage),
     };
     let deadline = format!("{}ms", spin.as_millis());
-    builder
-        .changed(&guest_dir("probe"), |it| {
-            it["limits"]["deadline"] = Toml::from("1h");
-        })
-        .changed(&guest_dir("tight"), |it| {
-            it["limits"]["deadline"] = Toml::from(deadline);
-        })
+    builder.patient_probe().changed(&guest_dir("tight"), |it| {
+        it["limits"]["deadline"] = Toml::from(deadline);
+    })
 }
 
 /// A session that nobody beats.

@@ -1,13 +1,10 @@
 //! How a node ends: nothing that was begun is lost, and nobody waits forever.
 
-use crate::harness::{
-    Builder, Client, HeldLock, Node, Storage, eventually, guest_dir, new_order, request,
-};
+use crate::harness::{Builder, Client, HeldLock, Node, Storage, eventually, new_order, request};
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use toml::Value as Toml;
 
 /// Clients that send requests while the node is told to end.
 const CLIENTS: usize = 8;
@@ -124,9 +121,7 @@ fn a_request_that_does_not_end_is_cut_at_the_drain_deadline() {
 
 /// A node whose probe may take longer than any of these tests.
 fn patient() -> Builder {
-    Node::builder().changed(&guest_dir("probe"), |manifest| {
-        manifest["limits"]["deadline"] = Toml::from("60s");
-    })
+    Node::builder().patient_probe()
 }
 
 /// Creates orders of one user until the node takes no more; gives the user and

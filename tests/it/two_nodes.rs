@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use toml::Value as Toml;
 
 /// How long a node of these tests lives without a beat.
 const LEASE: Duration = Duration::from_secs(1);
@@ -53,11 +52,7 @@ fn space() -> Builder {
 
 /// A node that runs the probe, which may take its time.
 fn patient(builder: &Builder) -> Builder {
-    builder
-        .beside()
-        .changed(&crate::harness::guest_dir("probe"), |it| {
-            it["limits"]["deadline"] = Toml::from("120s");
-        })
+    builder.beside().patient_probe()
 }
 
 #[test]

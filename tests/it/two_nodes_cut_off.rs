@@ -3,15 +3,14 @@
 //! through it hears that it is lost before another node's client can have it.
 
 use crate::harness::{
-    Builder, LockApi, Node, Proxy, RedisServer, Speaks, Way, acquire_waiting, address_of,
-    guest_dir, millis, report, steps, wait_for,
+    Builder, LockApi, Node, Proxy, RedisServer, Speaks, Way, acquire_waiting, address_of, millis,
+    report, steps, wait_for,
 };
 use lockport_client::{Client, Guard, Options, Session, SessionOptions};
 use lockport_proto::lock::{AcquireRequest, Grant};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use toml::Value as Toml;
 
 /// How long what is to be lost lasts without being renewed: a hundredth of it is
 /// all that whoever is to hear of it has at least.
@@ -130,9 +129,7 @@ fn in_every_way(lease: Duration, run: impl Fn(&Cut<'_>) + Sync) {
 
 /// A node that runs the probe, which may take its time.
 fn patient(builder: &Builder) -> Builder {
-    builder.clone().changed(&guest_dir("probe"), |manifest| {
-        manifest["limits"]["deadline"] = Toml::from("120s");
-    })
+    builder.clone().patient_probe()
 }
 
 // === impl Cut ===

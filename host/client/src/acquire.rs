@@ -26,7 +26,7 @@ pub struct Acquire {
     request: AcquireRequest,
     wait: Duration,
     lease: Option<Duration>,
-    /// Whether the caller chose the request's id.
+    /// Whether the caller chose the request's id; known once it is prepared.
     is_named: bool,
 }
 
@@ -119,7 +119,6 @@ impl Acquire {
     /// behind the repetition. One that was not is cancelled.
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request.request_id = id.into();
-        self.is_named = true;
         self
     }
 
@@ -164,7 +163,8 @@ impl Acquire {
 
     /// What is sent each time: with an id, and with the lease that is kept.
     fn prepared(mut self) -> Self {
-        if self.request.request_id.is_empty() {
+        self.is_named = !self.request.request_id.is_empty();
+        if !self.is_named {
             self.request.request_id = random_id();
         }
         match self.via {

@@ -158,7 +158,6 @@ impl Asking {
         let Some(token) = granted.own_token() else {
             return;
         };
-        let claim = Arguments::claim(id, token);
         if let Err(last) = self.begin_call(id) {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
@@ -171,6 +170,7 @@ impl Asking {
             return self.is_granted(id, Ok(granted));
         }
         let asking = self.clone();
+        let claim = Arguments::claim(id, token);
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));

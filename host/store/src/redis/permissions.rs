@@ -7,7 +7,7 @@
 use super::fitness::{Refusal, Unfit};
 use super::link::Connected;
 use super::space::Space;
-use redis::{Cmd, RedisError, Value, cmd};
+use redis::{Cmd, RedisError, cmd};
 use std::collections::BTreeSet;
 
 /// What is done to keys, by nodes and by the functions, each with what stands
@@ -65,7 +65,7 @@ type Rule = String;
 /// is sent, and that is given up if this fails.
 pub(super) async fn check(on: &Connected, space: &Space, waits: bool) -> Result<(), Refusal> {
     let begun = on.ask(&cmd("MULTI")).await;
-    if is_forbidden(&begun) {
+    if begun.as_ref().is_err_and(is_forbidden) {
         // Without it what follows would be done.
         return Err(Unfit::Permissions(rule_of("multi")).into());
     }
@@ -76,7 +76,7 @@ pub(super) async fn check(on: &Connected, space: &Space, waits: bool) -> Result<
     let mut lacking = BTreeSet::new();
     for ((rule, _), answer) in commands.into_iter().zip(answers) {
         // Whatever else there is to say, it is said when it is done.
-        if let Some(error) = answer.err().filter(|it| it.code() == Some("NOPERM")) {
+        if let Some(error) = answer.err().filter(is_forbidden) {
             lacking.insert(what_lacks(&error, rule, space));
         }
     }
@@ -121,7 +121,7 @@ async fn cannot_subscribe(on: &Connected, space: &Space) -> Result<Option<Rule>,
     ];
     for (name, done) in tried {
         match done {
-            Err(error) if error.code() == Some("NOPERM") => {
+            Err(error) if is_forbidden(&error) => {
                 return Ok(Some(what_lacks(&error, rule_of(name), space)));
             }
             done => done?,
@@ -143,9 +143,8 @@ fn what_lacks(error: &RedisError, rule: Rule, space: &Space) -> Rule {
     }
 }
 
-fn is_forbidden(answer: &Result<Value, RedisError>) -> bool {
-    let error = answer.as_ref().err();
-    error.and_then(RedisError::code) == Some("NOPERM")
+fn is_forbidden(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
 }
 
 fn rule_of(name: &str) -> Rule {

@@ -48,8 +48,9 @@ impl Redis {
 
     /// Has it run a command; its answer.
     pub(crate) async fn command(&self, command: &str) -> Result<String> {
-        let address = self.address().await;
-        ask(address, command).await
+        // Locked until it has answered: another fault would cut it off.
+        let server = self.master.lock().await;
+        ask(server.address, command).await
     }
 
     /// SIGSTOP for so long.

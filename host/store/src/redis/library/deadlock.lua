@@ -18,6 +18,10 @@
 -- How long a search that is not finished leaves the store to others.
 local PAUSE = 1000
 
+-- How many of a transaction's requests, or of those ahead of one, are looked at
+-- to see whether it waits for itself.
+local OWN_MAX = 1000
+
 local function node_of(request)
   return { request.id, request.arrival }
 end
@@ -119,7 +123,7 @@ end
 local function stranger_ahead(request, lock)
   local before = request.mode == SHARED and Queues.other_before or Queues.before
   local arrival, id = before(lock, request.arrival)
-  for _ = 1, S.limits.steps do
+  for _ = 1, OWN_MAX do
     if not arrival then
       return nil
     end
@@ -144,7 +148,7 @@ end
 -- transaction. It would get a view of what that gets, if not for somebody else
 -- between the two, or because it asks for more.
 local function waits_for_itself(request)
-  local members = Groups.members(Groups.of_life(request.life), nil, S.limits.steps)
+  local members = Groups.members(Groups.of_life(request.life), nil, OWN_MAX)
   for _, name in ipairs(request.locks) do
     local first, covers = nil, true
     for _, id in ipairs(members) do

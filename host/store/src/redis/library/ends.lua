@@ -317,7 +317,7 @@ end
 -- Claims a grant that was handed over, by its token: the same id may have been
 -- granted anew.
 function Ends.claim_one(id, token)
-  Nodes.is_heard()
+  Nodes.note_heard()
   local request = Requests.get(id)
   if not request or request.token ~= token then
     return { 'lost' }

@@ -51,7 +51,7 @@ end
 -- The node that calls is there, which is written down every so often.
 local HEARD_EVERY = 250000
 
-function Nodes.is_heard()
+function Nodes.note_heard()
   local record = Nodes.get(S.node)
   if record and record.heard + HEARD_EVERY <= S.now then
     record.heard = S.now
@@ -82,52 +82,49 @@ function Nodes.wait_ends(request)
   end
 end
 
--- Whether a request was asked at a node, and not everybody has left there.
-function Nodes.is_asked(request, node)
-  for _, other in ipairs(request.nodes) do
+-- Which of the nodes where a request was asked is that, unless everybody has left
+-- there.
+local function place_of(request, node)
+  for at, other in ipairs(request.nodes) do
     if other == node then
-      return true
+      return at
     end
   end
-  return false
+end
+
+-- Whether a request was asked at a node, and not everybody has left there.
+function Nodes.is_asked(request, node)
+  return place_of(request, node) ~= nil
 end
 
 -- Somebody asks the same, perhaps at another node: the asker of that number
 -- there. Whether it is another.
 function Nodes.asks_too(request, node, asker)
-  for at, other in ipairs(request.nodes) do
-    if other == node then
-      if asker > request.askers[at] then
-        request.askers[at] = asker
-        Requests.changed(request)
-      end
-      return false
-    end
+  local at = place_of(request, node)
+  if not at then
+    table.insert(request.nodes, node)
+    table.insert(request.askers, asker)
+    Requests.changed(request)
+  elseif asker > request.askers[at] then
+    request.askers[at] = asker
+    Requests.changed(request)
   end
-  table.insert(request.nodes, node)
-  table.insert(request.askers, asker)
-  Requests.changed(request)
-  return true
+  return not at
 end
 
 -- Whether somebody asked at a node after the asker of that number.
 function Nodes.is_asked_after(request, node, asker)
-  for at, other in ipairs(request.nodes) do
-    if other == node then
-      return request.askers[at] > asker
-    end
-  end
-  return false
+  local at = place_of(request, node)
+  return at ~= nil and request.askers[at] > asker
 end
 
 -- Nobody waits for an answer at a node any more. Whether nobody does anywhere.
 function Nodes.wait_leaves(request, node)
-  for at, other in ipairs(request.nodes) do
-    if other == node then
-      table.remove(request.nodes, at)
-      table.remove(request.askers, at)
-      Requests.changed(request)
-    end
+  local at = place_of(request, node)
+  if at then
+    table.remove(request.nodes, at)
+    table.remove(request.askers, at)
+    Requests.changed(request)
   end
   call('ZREM', key('w:') .. node, request.id)
   return #request.nodes == 0
