@@ -23,12 +23,14 @@
 //!
 //! While the space is recovered nothing new is granted: whoever would wait for a
 //! lock waits for that, too. Afterwards those who waited before are asked for
-//! again, under the same ids: the server may have forgotten them.
+//! again, under the same ids: the server may have forgotten them. So is what was
+//! asked before a recovery and is answered only when it has begun: the answer may
+//! be that of a server whose place another has taken.
 
 use super::Means;
 use super::codec::{Arguments, Claimed};
 use super::errands::Errands;
-use super::holdings::Holdings;
+use super::holdings::{Holdings, Recoveries};
 use super::link::{CallError, Link, Room, recovery_pause};
 use super::node::{Node, over};
 use super::transactions::Transactions;
@@ -65,10 +67,11 @@ struct Table {
 }
 
 /// A request, while somebody who asked has not heard.
-#[derive(Default)]
 struct Asked {
     /// The last who asked.
     last: AskerNumber,
+    /// Who the node was then.
+    node: NodeId,
     /// How many have neither heard nor left.
     pending: usize,
     /// How many calls about it are under way.
@@ -93,6 +96,14 @@ type Entered<'a> = (
     Arc<Call>,
     oneshot::Receiver<Result<Granted, AcquireError>>,
 );
+
+/// What is to be done once a call was answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// What it says may not be so any more.
+    AskAgain,
+}
 
 /// Takes somebody's leave who goes away without having heard.
 struct Asker<'a> {
@@ -143,13 +154,14 @@ impl Asking {
     }
 
     /// A wait has ended well. `is_claimed` says that the store knows already that
-    /// it has arrived.
+    /// it has arrived; that it was granted was heard of after so many recoveries.
     pub(super) fn granted(
         self: &Arc<Self>,
         node: NodeId,
         id: GrantId,
         granted: Granted,
         is_claimed: bool,
+        after: Recoveries,
     ) {
         if granted.acquired.is_empty() {
             // Its transaction has it all already: there is nothing to claim.
@@ -161,31 +173,42 @@ impl Asking {
         if let Err(last) = self.begin_call(id) {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
-            if !self.holdings.contains(id) {
+            if !self.holds(id) {
                 self.leave(node, id, last);
             }
             return;
         }
         if is_claimed {
-            return self.is_granted(id, Ok(granted));
+            return self.is_granted(id, Ok(granted), after);
         }
         let asking = self.clone();
         let claim = Arguments::claim(id, token);
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));
-            if let Err(CallError::Unconfirmed { .. }) = claimed {
-                asking.note(id, |asked| asked.may_stand = true);
+            if let (Err(error), Some(call)) = (&claimed, asking.first_call(id)) {
+                asking.is_unanswered(&call, error);
             }
-            asking.is_granted(id, claimed_as(claimed, granted));
+            asking.is_granted(id, claimed_as(claimed, granted), after);
         };
         drop(self.link.spawn(claiming));
     }
 
     /// What became of a grant after a wait, and of the call that was about it.
-    fn is_granted(&self, id: GrantId, answer: Result<Granted, AcquireError>) {
-        if let (Ok(granted), Some(call)) = (&answer, self.first_call(id)) {
-            self.has(&call, granted);
+    fn is_granted(
+        self: &Arc<Self>,
+        id: GrantId,
+        answer: Result<Granted, AcquireError>,
+        after: Recoveries,
+    ) {
+        if let Some(call) = self.first_call(id) {
+            let is_so = match &answer {
+                Ok(granted) => self.has(&call, granted, after),
+                Err(_) => self.holdings.recoveries() == after,
+            };
+            if !is_so {
+                return self.ask_once_more(call);
+            }
         }
         self.tell(id, answer);
         self.end_call(id);
@@ -194,7 +217,12 @@ impl Asking {
     /// Nobody at a node waits for a request, or has heard of its grant, up to the
     /// last who has asked.
     fn leave(&self, node: NodeId, id: GrantId, last: AskerNumber) {
-        self.errands.try_once(node, Arguments::abandon(id, last));
+        self.errands.run(node, Arguments::abandon(id, last));
+    }
+
+    /// Whether somebody here has heard of a grant, and it has not run out.
+    fn holds(&self, id: GrantId) -> bool {
+        self.holdings.contains(id, self.node.clock().now())
     }
 
     /// A wait has ended well at a node that is over: nobody is there any more who
@@ -213,6 +241,8 @@ impl Asking {
     pub(super) fn is_over(&self) {
         let mut replies = Vec::new();
         for asked in self.table().asked.values_mut() {
+            // It may have been granted by what did not come here.
+            asked.may_stand |= !asked.replies.is_empty();
             replies.append(&mut asked.replies);
         }
         for (_, reply) in replies {
@@ -227,12 +257,17 @@ impl Asking {
         is_asked.then_some(()).ok_or(table.count)
     }
 
+    /// The last who has asked anything here.
+    pub(super) fn last(&self) -> AskerNumber {
+        self.table().count
+    }
+
     /// The server was replaced: everybody who waits is asked for again, in the
     /// order in which they came here.
     pub(super) fn ask_again(self: &Arc<Self>) {
         let mut waiting: Vec<Arc<Call>> = Vec::new();
         for asked in self.table().asked.values_mut() {
-            // Where a call is under way, its answer tells.
+            // Where a call is under way, it is when that is answered.
             if let (0, Some((call, _))) = (asked.calls, asked.replies.first()) {
                 asked.calls += 1;
                 waiting.push(call.clone());
@@ -240,13 +275,19 @@ impl Asking {
         }
         waiting.sort_by_key(|it| it.number);
         for call in waiting {
-            let asking = self.clone();
-            let again = async move {
-                let room = asking.link.room().await;
-                asking.ask(call, room, true).await;
-            };
-            drop(self.link.spawn(again));
+            self.ask_once_more(call);
         }
+    }
+
+    /// Asks for somebody, and for all who ask the same, whether or not the store
+    /// knows. The call has begun.
+    fn ask_once_more(self: &Arc<Self>, call: Arc<Call>) {
+        let asking = self.clone();
+        let again = async move {
+            let room = asking.link.room().await;
+            asking.ask(call, room, true).await;
+        };
+        drop(self.link.spawn(again));
     }
 
     fn enter(
@@ -260,8 +301,13 @@ impl Asking {
         table.count += 1;
         let (id, number) = (request.id, table.count);
         let asked = table.asked.entry(id).or_insert_with(|| Asked {
-            is_known: self.holdings.contains(id),
-            ..Asked::default()
+            last: number,
+            node,
+            pending: 0,
+            calls: 0,
+            replies: Vec::new(),
+            is_known: self.holds(id),
+            may_stand: false,
         });
         if asked.pending >= ASKERS_MAX {
             return Err(AcquireError::Quota(format!(
@@ -275,7 +321,7 @@ impl Asking {
             node,
             asked: self.node.clock().now(),
         });
-        asked.last = number;
+        (asked.last, asked.node) = (number, node);
         asked.pending += 1;
         asked.calls += 1;
         asked.replies.push((call.clone(), reply));
@@ -289,15 +335,19 @@ impl Asking {
     }
 
     /// Asks the store, for somebody who may have left meanwhile.
-    async fn ask(self: Arc<Self>, call: Arc<Call>, mut room: Room, is_again: bool) {
+    async fn ask(self: Arc<Self>, call: Arc<Call>, mut room: Room, mut is_again: bool) {
         loop {
+            let after = self.holdings.recoveries();
             let arguments = call.arguments(self.node.clock().now(), is_again);
             let reply = self.link.call_here(call.node, &arguments).await;
             drop(room);
-            let Some(pause) = self.pause(&call, &reply) else {
-                return self.answered(&call, reply, is_again);
-            };
-            tokio::time::sleep(pause).await;
+            if let Some(pause) = self.pause(&call, &reply) {
+                tokio::time::sleep(pause).await;
+            } else if self.answered(&call, reply, is_again, after) == Next::Nothing {
+                return;
+            } else {
+                is_again = true;
+            }
             room = self.link.room().await;
         }
     }
@@ -323,7 +373,8 @@ impl Asking {
         call: &Arc<Call>,
         reply: Result<super::codec::Reply, CallError>,
         is_again: bool,
-    ) {
+        after: Recoveries,
+    ) -> Next {
         let id = call.request.id;
         let acquired = reply.and_then(|reply| {
             if reply.is_gone() {
@@ -341,31 +392,45 @@ impl Asking {
                     asked.is_known |= !is_new && !is_again;
                     asked.may_stand = true;
                 });
-                self.has(call, &granted);
-                Some(Ok(granted))
+                if !self.has(call, &granted, after) {
+                    return Next::AskAgain;
+                }
+                Ok(granted)
             }
-            Ok(Some((Acquired::Refused(error), _))) => Some(Err(error)),
+            Ok(Some((Acquired::Refused(error), _))) => Err(error),
             // What is told to whom the node was does not arrive here.
-            Ok(Some((Acquired::Waiting, _))) if self.node.id() != call.node => {
-                Some(Err(over().into()))
-            }
-            Ok(Some((Acquired::Waiting, _))) => {
-                self.note(id, |asked| asked.may_stand |= !asked.has(call.number));
-                None
-            }
-            Ok(None) => Some(Err(over().into())),
+            Ok(Some((Acquired::Waiting, _))) if self.node.id() != call.node => Err(over().into()),
+            Ok(Some((Acquired::Waiting, _))) => return self.waits(call, after),
+            Ok(None) => Err(over().into()),
             Err(error) => {
                 self.is_unanswered(call, &error);
-                Some(Err(StoreError::from(error).into()))
+                Err(StoreError::from(error).into())
             }
         };
         match answer {
             // All of them were asked for at once.
-            Some(answer) if is_again => self.tell(id, answer),
-            Some(answer) => self.answer(call, answer),
-            None => {}
+            answer if is_again => self.tell(id, answer),
+            answer => self.answer(call, answer),
         }
         self.end_call(id);
+        Next::Nothing
+    }
+
+    /// The store will say how it ends: that which was asked, or that which has taken
+    /// its place and is asked for all who wait by then.
+    fn waits(&self, call: &Call, after: Recoveries) -> Next {
+        let id = call.request.id;
+        let mut table = self.table();
+        let is_so = self.holdings.recoveries() == after;
+        if let Some(asked) = table.asked.get_mut(&id) {
+            asked.may_stand |= !is_so || !asked.has(call.number);
+            asked.calls -= usize::from(is_so);
+        }
+        if !is_so {
+            return Next::AskAgain;
+        }
+        self.settle(id, table);
+        Next::Nothing
     }
 
     fn is_unanswered(&self, call: &Call, error: &CallError) {
@@ -377,18 +442,23 @@ impl Asking {
             _ => !call.request.repeatable && is_done,
         };
         self.note(call.request.id, |asked| asked.may_stand |= may_stand);
-        if let (Holder::Transaction(transaction), true) = (call.request.holder, is_done) {
-            self.transactions.is_uncertain(transaction);
+        if let (Holder::Transaction(transaction), true) = (call.request.holder, is_done)
+            && !self.transactions.is_uncertain(transaction)
+        {
+            let end = Arguments::end(call.node, transaction);
+            self.errands.run(call.node, end);
         }
     }
 
-    /// Somebody is about to hear that they were granted what they asked for.
-    fn has(&self, call: &Call, granted: &Granted) {
+    /// Somebody is about to hear that they were granted what they asked for. Whether
+    /// that still is so.
+    fn has(&self, call: &Call, granted: &Granted, after: Recoveries) -> bool {
         // What hung on whom the node was has ended.
-        if call.request.holder == Holder::Caller || self.node.id() == call.node {
-            let now = self.node.clock().now();
-            self.holdings.granted(&call.request, granted, now);
+        if call.request.holder != Holder::Caller && self.node.id() != call.node {
+            return true;
         }
+        let now = self.node.clock().now();
+        self.holdings.granted(&call.request, granted, now, after)
     }
 
     /// The first of those who ask this.
@@ -466,7 +536,7 @@ impl Asking {
         let asked = asked.remove();
         if asked.may_stand && !asked.is_known {
             self.holdings.ended(id);
-            self.leave(self.node.id(), id, asked.last);
+            self.leave(asked.node, id, asked.last);
         }
     }
 

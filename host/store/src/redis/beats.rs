@@ -19,7 +19,7 @@ use super::asking::Asking;
 use super::codec::{Arguments, Beaten, Message, News};
 use super::events::Events;
 use super::heard::Heard;
-use super::holdings::Holdings;
+use super::holdings::{Holdings, Recoveries};
 use super::inbox::Inbox;
 use super::link::{CallError, Connected, Link};
 use super::node::Node;
@@ -101,13 +101,8 @@ impl Ears {
     /// Takes what came with the answer to a call that was made for a node, and
     /// whether what is granted so needs no claim. Does not block.
     pub(super) fn hear_at_once(&self, node: NodeId, told: &[Vec<u8>], is_claimed: bool) {
-        let is_known = node == self.inbox.node();
         for text in told {
-            if is_known {
-                self.receive(node, text, is_claimed);
-            } else if let Ok(News::Granted(id, _)) = Message::read(text).map(|it| it.what) {
-                self.asking.granted_to_nobody(node, id);
-            }
+            self.receive(node, text, is_claimed);
         }
     }
 
@@ -116,13 +111,21 @@ impl Ears {
     fn receive(&self, node: NodeId, text: &[u8], mut is_claimed: bool) {
         // One at a time: what is told later is told later here, too.
         let _turn = self.telling.lock().expect("nothing panics meanwhile");
+        // Looked at first: a message is not taken in once a recovery has begun.
+        let after = self.holdings.recoveries();
         match self.inbox.receive(node, text) {
-            Ok(told) => {
+            Ok(Some(told)) => {
                 // Others that had to wait for it may have waited for long.
                 for news in told {
-                    self.tell(node, news, std::mem::take(&mut is_claimed));
+                    self.tell(node, news, std::mem::take(&mut is_claimed), after);
                 }
             }
+            Ok(None) if is_claimed => {
+                if let Ok(News::Granted(id, _)) = Message::read(text).map(|it| it.what) {
+                    self.asking.granted_to_nobody(node, id);
+                }
+            }
+            Ok(None) => {}
             Err(error) => tracing::error!(%error, "a message is not understood"),
         }
         if self.inbox.misses() {
@@ -130,9 +133,11 @@ impl Ears {
         }
     }
 
-    fn tell(&self, node: NodeId, news: News, is_claimed: bool) {
+    fn tell(&self, node: NodeId, news: News, is_claimed: bool, after: Recoveries) {
         match news {
-            News::Granted(id, granted) => self.asking.granted(node, id, granted, is_claimed),
+            News::Granted(id, granted) => {
+                self.asking.granted(node, id, granted, is_claimed, after);
+            }
             News::Refused(id, error) => self.asking.refused(id, error),
             News::Ended(id) => self.holdings.ended(id),
             News::Lost(session, lost) => self.sessions.lost(session, lost),

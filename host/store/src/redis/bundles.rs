@@ -27,7 +27,7 @@ const OPERATIONS_MAX: usize = 32;
 /// How many bytes a bundle brings at most, unless a single operation does.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// What is to go out on a link.
+/// What is to go out on a connection.
 #[derive(Default)]
 pub(super) struct Bundles(Mutex<Waiting>);
 
@@ -36,12 +36,12 @@ struct Waiting {
     asked: VecDeque<Asked>,
     /// How many bundles are under way, or about to be.
     under_way: usize,
+    /// Whether the connection was given up.
+    is_closed: bool,
 }
 
 /// An operation that is to be done, and who waits for its answer.
 pub(super) struct Asked {
-    /// The number of the connection on which it is to go out.
-    pub(super) connection: u64,
     /// For whom it is done.
     pub(super) node: NodeId,
     pub(super) arguments: Arguments,
@@ -53,6 +53,11 @@ impl Bundles {
     /// that here.
     pub(super) fn push(&self, asked: Asked) -> bool {
         let mut waiting = self.waiting();
+        if waiting.is_closed {
+            drop(waiting);
+            asked.is_given_up();
+            return false;
+        }
         waiting.asked.push_back(asked);
         let are_enough = waiting.asked.len() >= ENOUGH;
         let most = if are_enough { UNDER_WAY_MAX } else { 1 };
@@ -61,8 +66,19 @@ impl Bundles {
         is_to_be_sent
     }
 
+    /// The connection is given up: what waits did not go out, and neither does what
+    /// is asked from now on.
+    pub(super) fn close(&self) {
+        let asked = {
+            let mut waiting = self.waiting();
+            waiting.is_closed = true;
+            std::mem::take(&mut waiting.asked)
+        };
+        asked.into_iter().for_each(Asked::is_given_up);
+    }
+
     /// The next bundle, for who has to send one, or whose last was answered: all
-    /// of one connection and one node. `None` if there is nothing to send, or
+    /// of one node. `None` if there is nothing to send, or
     /// what there is waits for another's to be answered; then one less is under
     /// way.
     pub(super) fn next(&self) -> Option<Vec<Asked>> {
@@ -83,6 +99,13 @@ impl Bundles {
     }
 }
 
+impl Asked {
+    fn is_given_up(self) {
+        // Whoever has gone has no need of it.
+        drop(self.reply.send(Err(CallError::Recovering)));
+    }
+}
+
 impl Waiting {
     fn take(&mut self) -> Vec<Asked> {
         let (mut bundle, mut bytes) = (Vec::<Asked>::new(), 0);
@@ -91,7 +114,7 @@ impl Waiting {
             let fits = bundle.first().is_none_or(|first| {
                 let are_short = [first, next].map(|it| it.arguments.operation.is_short());
                 are_short == [true, true]
-                    && (first.connection, first.node) == (next.connection, next.node)
+                    && first.node == next.node
                     && bundle.len() < OPERATIONS_MAX
                     && bytes <= BYTES_MAX
             });
@@ -110,10 +133,9 @@ mod tests {
     use crate::id::GrantId;
     use crate::name::LockName;
 
-    fn asked(node: NodeId, connection: u64, arguments: Arguments) -> Asked {
+    fn asked(node: NodeId, arguments: Arguments) -> Asked {
         let (reply, _) = oneshot::channel();
         Asked {
-            connection,
             node,
             arguments,
             reply,
@@ -139,7 +161,7 @@ mod tests {
     #[test]
     fn a_bundle_has_so_many_operations_at_most() {
         let node = NodeId::mint();
-        let many = (0..2 * OPERATIONS_MAX + 1).map(|_| asked(node, 1, short()));
+        let many = (0..2 * OPERATIONS_MAX + 1).map(|_| asked(node, short()));
         assert_eq!(bundled(many), [OPERATIONS_MAX, OPERATIONS_MAX, 1]);
     }
 
@@ -149,7 +171,7 @@ mod tests {
         let large = |bytes| {
             let mut arguments = short();
             arguments.packed = vec![0; bytes];
-            asked(node, 1, arguments)
+            asked(node, arguments)
         };
         let sizes = [BYTES_MAX / 2, BYTES_MAX / 2, 1, 2 * BYTES_MAX, 1];
         assert_eq!(bundled(sizes.map(large)), [2, 1, 1, 1]);
@@ -159,21 +181,47 @@ mod tests {
     fn what_differs_goes_out_apart_and_in_order() {
         let (one, other) = (NodeId::mint(), NodeId::mint());
         let all = [
-            asked(one, 1, short()),
-            asked(one, 1, short()),
-            asked(one, 1, long()),
-            asked(one, 1, short()),
-            asked(other, 1, short()),
-            asked(other, 2, short()),
-            asked(other, 2, short()),
+            asked(one, short()),
+            asked(one, short()),
+            asked(one, long()),
+            asked(one, short()),
+            asked(other, short()),
+            asked(other, short()),
         ];
-        assert_eq!(bundled(all), [2, 1, 1, 1, 2]);
+        assert_eq!(bundled(all), [2, 1, 1, 2]);
+    }
+
+    #[test]
+    fn what_waits_for_a_connection_that_is_given_up_is_told_so_at_once() {
+        let (bundles, node) = (Bundles::default(), NodeId::mint());
+        let ask = || {
+            let (reply, answer) = oneshot::channel();
+            let arguments = short();
+            let is_to_be_sent = bundles.push(Asked {
+                node,
+                arguments,
+                reply,
+            });
+            (is_to_be_sent, answer)
+        };
+        let is_given_up = |mut answer: oneshot::Receiver<_>| {
+            matches!(answer.try_recv(), Ok(Err(CallError::Recovering)))
+        };
+        let (_, mut sent) = ask();
+        assert_eq!(bundles.next().map(|it| it.len()), Some(1));
+        let (_, waits) = ask();
+        bundles.close();
+        assert!(sent.try_recv().is_err(), "its answer may still come");
+        assert!(is_given_up(waits));
+        let (is_to_be_sent, late) = ask();
+        assert!(!is_to_be_sent && is_given_up(late));
+        assert!(bundles.next().is_none());
     }
 
     #[test]
     fn what_is_asked_waits_only_while_something_is_under_way_and_it_is_not_much() {
         let (bundles, node) = (Bundles::default(), NodeId::mint());
-        let ask = || bundles.push(asked(node, 1, short()));
+        let ask = || bundles.push(asked(node, short()));
         let next = || bundles.next().map(|it| it.len());
         assert!(ask(), "it is sent at once");
         assert_eq!(next(), Some(1));

@@ -1,7 +1,8 @@
 //! What has to be done and nobody waits for.
 //!
 //! Each is done once or several times, and it is all the same: so it is sent
-//! again until the server has answered. There are so many at most; beyond that
+//! again until the server has done it: one that refuses may do so for a while
+//! only, because replicas are away or its disk is full. There are so many at most; beyond that
 //! the node gives up its life, and all that hung on it ends by itself.
 
 use super::codec::Arguments;
@@ -15,8 +16,11 @@ use std::time::Duration;
 /// How many may be under way.
 const ERRANDS_MAX: usize = 100_000;
 
-/// How long after one was not answered it is sent again.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long after one was not done it is sent again, at first and at most. Each
+/// pause is twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Errands {
     link: Link,
@@ -43,23 +47,26 @@ impl Errands {
         }
         let errands = self.clone();
         let errand = async move {
-            while let Err(CallError::NotSent | CallError::Unanswered(_) | CallError::Recovering) =
-                errands.link.call_here(node, &arguments).await
-            {
-                if errands.node.id() != node {
+            let mut pause = PAUSE_MIN;
+            while let Err(error) = errands.link.call_here(node, &arguments).await {
+                if !may_be_undone(&error) || errands.node.id() != node {
                     break;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
             }
             errands.under_way.fetch_sub(1, Ordering::Relaxed);
         };
         drop(self.link.spawn(errand));
     }
+}
 
-    /// Calls a function once.
-    pub(super) fn try_once(&self, node: NodeId, arguments: Arguments) {
-        let link = self.link.clone();
-        let errand = async move { link.call_here(node, &arguments).await };
-        drop(self.link.spawn(errand));
+fn may_be_undone(error: &CallError) -> bool {
+    match error {
+        CallError::NotSent
+        | CallError::Unanswered(_)
+        | CallError::Recovering
+        | CallError::Refused(_) => true,
+        CallError::Unconfirmed { .. } | CallError::Malformed(_) | CallError::Closed => false,
     }
 }

@@ -5,6 +5,10 @@
 //! it is renewed here; it leaves when it is given back, with what it hangs on,
 //! or when the store says that it has ended otherwise. One that runs out is not
 //! said any more, and is swept out in time.
+//!
+//! What is heard of may come from a server that was replaced meanwhile. If it is
+//! entered before what the node has is said, it is said with it; if not, it is not
+//! known to be true any more, and is not entered.
 
 use super::codec::Held;
 use crate::core::hash::IdMap;
@@ -21,6 +25,10 @@ const SWEPT_FROM: usize = 1_024;
 /// A grant that is said to be held, and for how long if it has a lease.
 pub(super) type Said = (GrantId, Held, Option<Duration>);
 
+/// How many recoveries there have been when something was asked of the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Recoveries(u64);
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Holdings(Mutex<Table>);
@@ -32,6 +40,8 @@ struct Table {
     of_sessions: IdMap<SessionId, HashSet<GrantId>>,
     /// How many there have to be before they are swept again.
     sweep_at: usize,
+    /// How many recoveries have begun.
+    recoveries: Recoveries,
 }
 
 struct Holding {
@@ -41,10 +51,23 @@ struct Holding {
 }
 
 impl Holdings {
-    /// A request was granted.
-    pub(super) fn granted(&self, request: &Acquire, granted: &Granted, now: Time) {
+    /// How many recoveries have begun.
+    pub(super) fn recoveries(&self) -> Recoveries {
+        self.table().recoveries
+    }
+
+    /// A request was granted, as was heard of what was asked after so many
+    /// recoveries. False if there was another since: then it may not be so.
+    #[must_use]
+    pub(super) fn granted(
+        &self,
+        request: &Acquire,
+        granted: &Granted,
+        now: Time,
+        after: Recoveries,
+    ) -> bool {
         let Some(token) = granted.own_token() else {
-            return;
+            return true;
         };
         let held = Held {
             names: granted.acquired.clone(),
@@ -56,12 +79,24 @@ impl Holdings {
             holder: request.holder,
             repeatable: request.repeatable,
         };
-        self.has(request.id, held, granted.remaining, now);
+        self.has(request.id, held, granted.remaining, now, after)
     }
 
-    /// A grant is held here, for so long if it has a lease.
-    pub(super) fn has(&self, id: GrantId, held: Held, remaining: Option<Duration>, now: Time) {
+    /// A grant is held here, for so long if it has a lease; see
+    /// [`Holdings::granted`].
+    #[must_use]
+    pub(super) fn has(
+        &self,
+        id: GrantId,
+        held: Held,
+        remaining: Option<Duration>,
+        now: Time,
+        after: Recoveries,
+    ) -> bool {
         let mut table = self.table();
+        if table.recoveries != after {
+            return false;
+        }
         // What hangs on something lasts as long as that.
         let until = match held.holder {
             Holder::Session(_) => None,
@@ -69,6 +104,7 @@ impl Holdings {
         };
         table.enter(id, Holding { held, until });
         table.sweep(now);
+        true
     }
 
     /// A grant has ended.
@@ -98,18 +134,19 @@ impl Holdings {
         table.held.retain(|_, it| it.held.holder == Holder::Caller);
     }
 
-    pub(super) fn contains(&self, id: GrantId) -> bool {
-        self.table().held.contains_key(&id)
+    /// Whether a grant is held by now.
+    pub(super) fn contains(&self, id: GrantId, now: Time) -> bool {
+        let table = self.table();
+        table.held.get(&id).is_some_and(|it| !it.is_over(now))
     }
 
-    /// All that is held by now: transactions' and sessions' only if they still
-    /// count.
-    pub(super) fn all(&self, now: Time, lives: bool) -> Vec<Said> {
-        let table = self.table();
-        let counts = |it: &&Holding| {
-            let is_over = it.until.is_some_and(|it| it <= now);
-            !is_over && (lives || it.held.holder == Holder::Caller)
-        };
+    /// A recovery begins. All that is held by now: transactions' and sessions' only
+    /// if they still count.
+    pub(super) fn recover(&self, now: Time, lives: bool) -> Vec<Said> {
+        let mut table = self.table();
+        table.recoveries.0 += 1;
+        let counts =
+            |it: &&Holding| !it.is_over(now) && (lives || it.held.holder == Holder::Caller);
         let held = table.held.iter().filter(|(_, it)| counts(it));
         let say = |(id, it): (&GrantId, &Holding)| {
             let remaining = it.until.map(|until| until.since(now));
@@ -122,6 +159,12 @@ impl Holdings {
         self.0
             .lock()
             .expect("nothing panics while it holds the lock")
+    }
+}
+
+impl Holding {
+    fn is_over(&self, now: Time) -> bool {
+        self.until.is_some_and(|it| it <= now)
     }
 }
 
@@ -167,7 +210,7 @@ impl Table {
             return;
         }
         let over = self.held.iter();
-        let over = over.filter(|(_, it)| it.until.is_some_and(|it| it <= now));
+        let over = over.filter(|(_, it)| it.is_over(now));
         let over: Vec<GrantId> = over.map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.forget(id));
         self.sweep_at = 2 * self.held.len();

@@ -4,8 +4,12 @@
 //! which they are all kept until the node says that it has them; that it is
 //! missing is known from a later message, or from the answer to a beat, which
 //! tells how many were sent.
+//!
+//! Another server counts anew: a message that was sent in an earlier epoch is not
+//! taken in any more. What it said is found out when what the node had is said.
 
 use super::codec::{Malformed, Message, News};
+use super::space::Epoch;
 use crate::id::NodeId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -20,6 +24,8 @@ pub(super) struct Inbox(Mutex<Arriving>);
 struct Arriving {
     /// To whom they are sent.
     node: NodeId,
+    /// In which epoch; before the first of them, any.
+    epoch: Option<Epoch>,
     /// The number of the next.
     next: u64,
     /// Those that came before their turn.
@@ -46,12 +52,25 @@ impl Inbox {
         self.arriving().next - 1
     }
 
-    /// Takes in a message to `node`. Answers what can be told now, in order.
-    pub(super) fn receive(&self, node: NodeId, bytes: &[u8]) -> Result<Vec<News>, Malformed> {
-        let Message { number, what } = Message::read(bytes)?;
+    /// Takes in a message to `node`. Answers what can be told now, in order; or
+    /// `None` if the node is another by now.
+    pub(super) fn receive(
+        &self,
+        node: NodeId,
+        bytes: &[u8],
+    ) -> Result<Option<Vec<News>>, Malformed> {
+        let Message {
+            epoch,
+            number,
+            what,
+        } = Message::read(bytes)?;
         let mut arriving = self.arriving();
-        if arriving.node != node || number < arriving.next {
-            return Ok(Vec::new());
+        if arriving.node != node {
+            return Ok(None);
+        }
+        let is_current = *arriving.epoch.get_or_insert(epoch) == epoch;
+        if !is_current || number < arriving.next {
+            return Ok(Some(Vec::new()));
         }
         if arriving.early.len() < EARLY_MAX || number == arriving.next {
             arriving.early.insert(number, what);
@@ -60,17 +79,24 @@ impl Inbox {
         loop {
             let next = arriving.next;
             let Some(news) = arriving.early.remove(&next) else {
-                return Ok(told);
+                return Ok(Some(told));
             };
             arriving.next += 1;
             told.push(news);
         }
     }
 
-    /// What came before its turn may never have been sent, as far as the server
-    /// knows.
-    pub(super) fn forget_early(&self) {
-        self.arriving().early.clear();
+    /// From now on it takes in what is sent in this epoch, if the node is still the
+    /// same: that which comes behind a number.
+    pub(super) fn begin_epoch(&self, node: NodeId, epoch: Epoch, behind: u64) {
+        let mut arriving = self.arriving();
+        if arriving.node == node {
+            *arriving = Arriving {
+                epoch: Some(epoch),
+                next: behind + 1,
+                ..Arriving::new(node)
+            };
+        }
     }
 
     /// Whether a message is missing.
@@ -89,6 +115,7 @@ impl Arriving {
     fn new(node: NodeId) -> Self {
         Self {
             node,
+            epoch: None,
             next: 1,
             early: BTreeMap::new(),
         }
@@ -102,9 +129,12 @@ mod tests {
     use crate::store::AcquireError;
     use rmpv::Value;
 
-    fn message(number: u64) -> Vec<u8> {
+    const EPOCHS: [Epoch; 2] = [[1; 16], [2; 16]];
+
+    fn message(epoch: Epoch, number: u64) -> Vec<u8> {
         let id = Value::Binary(u128::from(number).to_be_bytes().to_vec());
-        let message = Value::Array(vec![number.into(), "timed-out".into(), id]);
+        let epoch = Value::Binary(epoch.to_vec());
+        let message = Value::Array(vec![epoch, number.into(), "timed-out".into(), id]);
         let mut bytes = Vec::new();
         rmpv::encode::write_value(&mut bytes, &message).unwrap();
         bytes
@@ -118,7 +148,10 @@ mod tests {
     fn messages_are_told_in_order_and_once_however_they_come() {
         let node = NodeId::mint();
         let inbox = Inbox::new(node);
-        let receive = |number| inbox.receive(node, &message(number)).unwrap();
+        let receive = |number| {
+            let told = inbox.receive(node, &message(EPOCHS[0], number));
+            told.unwrap().unwrap()
+        };
         assert_eq!(receive(1), [news(1)]);
         assert_eq!(receive(3), []);
         assert!(inbox.misses());
@@ -128,11 +161,30 @@ mod tests {
     }
 
     #[test]
+    fn a_message_of_a_server_that_was_replaced_takes_no_place_of_another() {
+        let [before, since] = EPOCHS;
+        let node = NodeId::mint();
+        let inbox = Inbox::new(node);
+        let receive = |epoch, number| {
+            let told = inbox.receive(node, &message(epoch, number));
+            told.unwrap().unwrap()
+        };
+        assert_eq!(receive(before, 1), [news(1)]);
+        assert_eq!(receive(before, 3), []);
+        inbox.begin_epoch(node, since, 7);
+        assert_eq!((inbox.misses(), inbox.acknowledged()), (false, 7));
+        assert_eq!(receive(before, 8), []);
+        assert_eq!(receive(since, 8), [news(8)]);
+        inbox.begin_epoch(NodeId::mint(), before, 0);
+        assert_eq!(inbox.acknowledged(), 8, "it was another's");
+    }
+
+    #[test]
     fn a_message_to_who_the_node_was_before_is_not_told() {
         let before = NodeId::mint();
         let inbox = Inbox::new(before);
         inbox.begin_anew(NodeId::mint());
-        assert_eq!(inbox.receive(before, &message(1)), Ok(vec![]));
+        assert_eq!(inbox.receive(before, &message(EPOCHS[0], 1)), Ok(None));
         assert_eq!(inbox.acknowledged(), 0);
     }
 }

@@ -24,7 +24,7 @@ use super::fitness::{About, Refusal};
 use super::heard::Heard;
 use super::permissions;
 use super::replicas::{Replicas, unless_replicated};
-use super::space::{Epoch, Space};
+use super::space::{Caller, Epoch, Space};
 use super::whereabouts::Whereabouts;
 use crate::id::NodeId;
 use crate::secret::SpaceKey;
@@ -81,8 +81,6 @@ struct Inner {
     recover: Option<Recover>,
     state: watch::Sender<State>,
     room: Arc<Semaphore>,
-    /// What is to go out.
-    bundles: Bundles,
 }
 
 /// Takes what the server sends without being asked. Must not block.
@@ -128,6 +126,8 @@ pub(super) struct Connected {
     pub(super) number: u64,
     /// Those who wait for replicas.
     replicas: Arc<Replicas>,
+    /// What is to go out.
+    bundles: Arc<Bundles>,
 }
 
 /// What a call needs before it may be made.
@@ -189,7 +189,6 @@ impl Link {
             recover,
             state,
             room: Arc::new(Semaphore::new(CALLS_MAX)),
-            bundles: Bundles::default(),
         }));
         let first = link.clone();
         let first = link.spawn(async move { first.connect(1).await });
@@ -289,35 +288,25 @@ impl Link {
         node: NodeId,
         arguments: &Arguments,
     ) -> Result<Reply, CallError> {
+        let connected = self.connected().await?;
         let (reply, answer) = oneshot::channel();
         let asked = Asked {
-            connection: self.ready().await?,
             node,
             arguments: arguments.clone(),
             reply,
         };
-        if self.0.bundles.push(asked) {
-            self.0.runtime.spawn(self.clone().send_bundles());
+        if connected.bundles.push(asked) {
+            self.0.runtime.spawn(self.clone().send_bundles(connected));
         }
         answer.await.unwrap_or(Err(CallError::Closed))
     }
 
     /// Sends one bundle after the other, as long as there are any.
-    async fn send_bundles(self) {
-        while let Some(bundle) = self.0.bundles.next() {
-            let (number, node) = (bundle[0].connection, bundle[0].node);
-            let current = match &*self.0.state.borrow() {
-                State::Ready(connected) if connected.number == number => Some(connected.clone()),
-                _ => None,
-            };
-            let answers = match current {
-                Some(connected) => {
-                    let operations: Vec<&Arguments> =
-                        bundle.iter().map(|it| &it.arguments).collect();
-                    self.call_all(&connected, node, &operations).await
-                }
-                None => vec![Err(CallError::Recovering); bundle.len()],
-            };
+    async fn send_bundles(self, connected: Connected) {
+        while let Some(bundle) = connected.bundles.next() {
+            let operations: Vec<&Arguments> = bundle.iter().map(|it| &it.arguments).collect();
+            let node = bundle[0].node;
+            let answers = self.call_all(&connected, node, &operations).await;
             for (asked, answer) in bundle.into_iter().zip(answers) {
                 // Whoever has gone has no need of it.
                 drop(asked.reply.send(answer));
@@ -343,15 +332,18 @@ impl Link {
         node: NodeId,
         operations: &[&Arguments],
     ) -> Vec<Result<Reply, CallError>> {
-        let answer = self.ask_for_all(connected, node, operations).await;
+        let epoch = self.0.space.epoch();
+        let answer = self.ask_for_all(connected, epoch, node, operations).await;
         if operations.len() == 1 || !answer.as_ref().is_err_and(is_out_of_memory) {
             let count = operations.len();
+            let answer = self.taken(connected, epoch, answer);
             return self.take_all(connected, node, count, answer).await;
         }
         // Nothing was done. Those that need no memory are.
         let mut answers = Vec::with_capacity(operations.len());
         for one in operations.chunks(1) {
-            let answer = self.ask_for_all(connected, node, one).await;
+            let answer = self.ask_for_all(connected, epoch, node, one).await;
+            let answer = self.taken(connected, epoch, answer);
             answers.extend(self.take_all(connected, node, 1, answer).await);
         }
         answers
@@ -360,10 +352,13 @@ impl Link {
     async fn ask_for_all(
         &self,
         connected: &Connected,
+        epoch: Epoch,
         node: NodeId,
         operations: &[&Arguments],
     ) -> Result<Value, RedisError> {
-        let command = self.0.space.call(node, operations);
+        let connection = connected.number;
+        let by = Caller { node, connection };
+        let command = self.0.space.call(epoch, by, operations);
         let answer = connected.ask(&command).await;
         if !answer.as_ref().is_err_and(is_missing) {
             return answer;
@@ -372,16 +367,32 @@ impl Link {
         connected.ask(&command).await
     }
 
+    /// An answer that was given in an epoch: nothing, if it has come to an end
+    /// meanwhile. A server whose place another has taken may still answer.
+    fn taken(
+        &self,
+        connected: &Connected,
+        epoch: Epoch,
+        answer: Result<Value, RedisError>,
+    ) -> Result<Value, CallError> {
+        let answer = self.take(connected, answer)?;
+        match self.0.space.epoch() == epoch {
+            true => Ok(answer),
+            false => Err(CallError::Unanswered(
+                "the server that was asked was replaced".to_owned(),
+            )),
+        }
+    }
+
     /// What a call answers to so many operations.
     async fn take_all(
         &self,
         connected: &Connected,
         node: NodeId,
         count: usize,
-        answer: Result<Value, RedisError>,
+        answer: Result<Value, CallError>,
     ) -> Vec<Result<Reply, CallError>> {
-        let taken = self.take(connected, answer);
-        let taken = taken.and_then(|answer| {
+        let taken = answer.and_then(|answer| {
             let parts = parts_of(answer, count)?;
             let heading = Heading::read(&parts[0])?;
             self.0.heard.hear(&heading);
@@ -451,16 +462,11 @@ impl Link {
         Err(CallError::Recovering)
     }
 
-    /// The number of the connection there is, or soon will be.
-    async fn ready(&self) -> Result<u64, CallError> {
-        if let State::Ready(connected) = &*self.0.state.borrow() {
-            return Ok(connected.number);
-        }
-        Ok(self.connected().await?.number)
-    }
-
     /// The connection there is, or soon will be.
     pub(super) async fn connected(&self) -> Result<Connected, CallError> {
+        if let State::Ready(connected) = &*self.0.state.borrow() {
+            return Ok(connected.clone());
+        }
         let mut state = self.0.state.subscribe();
         let is_settled = |it: &State| !matches!(it, State::Connecting);
         let settled = timeout(CONNECTION_WAIT, state.wait_for(is_settled)).await;
@@ -501,6 +507,7 @@ impl Link {
     fn breaks(&self, number: u64) {
         self.0.state.send_if_modified(|state| match state {
             State::Ready(it) if it.number == number => {
+                it.bundles.close();
                 *state = State::Connecting;
                 true
             }
@@ -570,6 +577,7 @@ impl Link {
             connection: whereabouts.connect(number, &config).await?,
             number,
             replicas: Arc::default(),
+            bundles: Arc::default(),
         };
         if space.opened().is_none() {
             permissions::check(&connected, space, *sync > 0).await?;
@@ -585,12 +593,19 @@ impl Link {
         let (epoch, key) = self.open_space(&connected, &about).await?;
         space.adopt(epoch, key, self.0.heard.now());
         match &self.0.recover {
-            Some(recover) if !space.is_said() => {
-                recover(self.clone(), connected.clone()).await?;
-                space.has_said(epoch);
+            Some(recover) => {
+                // Nothing is said of a node that is not known yet.
+                if !space.is_said() {
+                    recover(self.clone(), connected.clone()).await?;
+                    space.has_said(epoch);
+                }
+                // The other link has found one more epoch: if this one waited until
+                // what it has to say is said, it would wait for itself.
+                if !space.is_said() {
+                    return Err(CallError::Recovering.into());
+                }
             }
-            // Nothing is said of a node that is not known yet.
-            _ => space.until_said(true).await,
+            None => space.until_said(true).await,
         }
         Ok(State::Ready(connected))
     }

@@ -65,6 +65,7 @@ impl Locks {
         lease: Option<Duration>,
     ) -> Result<Grant, RenewError> {
         lease.map_or(Ok(()), core::validate_lease)?;
+        let after = self.means.holdings.recoveries();
         let renewed = self.call(Arguments::renew(grant, &principal, lease), Reply::renewed);
         let (renewed, held) = match renewed.await? {
             Ok(renewed) => renewed,
@@ -76,8 +77,11 @@ impl Locks {
             }
         };
         let now = self.means.node.clock().now();
-        self.means.holdings.has(grant, held, renewed.remaining, now);
-        Ok(renewed)
+        let holdings = &self.means.holdings;
+        match holdings.has(grant, held, renewed.remaining, now, after) {
+            true => Ok(renewed),
+            false => Err(StoreError::Recovering.into()),
+        }
     }
 
     pub(super) async fn release(

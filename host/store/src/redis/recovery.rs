@@ -37,10 +37,10 @@ impl Ears {
         let lives = self.node.is_alive();
         let mut sessions = Vec::new();
         if lives {
-            self.inbox.forget_early();
+            self.begin(link, on, node).await?;
             sessions = self.say_sessions(link, on, node).await?;
         }
-        let held = self.holdings.all(self.node.clock().now(), lives);
+        let held = self.holdings.recover(self.node.clock().now(), lives);
         let mut lost = 0;
         let mut rest = held.as_slice();
         while !rest.is_empty() {
@@ -63,12 +63,22 @@ impl Ears {
         Ok(())
     }
 
-    /// The node is there, and lives on however long it takes to say all.
+    /// The node is still there. What it was sent before is of no use any more.
+    async fn begin(&self, link: &Link, on: &Connected, node: NodeId) -> Result<(), CallError> {
+        let (epoch, sent) = (link.space().epoch(), self.node.clock().now());
+        let rejoin = Arguments::rejoin(self.node.lease(), true);
+        let last = link.call_on(on, node, &rejoin).await?.rejoined()?;
+        self.inbox.begin_epoch(node, epoch, last);
+        self.node.renewed(node, sent);
+        Ok(())
+    }
+
+    /// It lives on however long it takes to say all.
     async fn stay(&self, link: &Link, on: &Connected, node: NodeId) -> Result<(), CallError> {
         if self.node.is_alive() {
             let sent = self.node.clock().now();
-            let rejoin = Arguments::rejoin(self.node.lease(), self.inbox.acknowledged());
-            link.call_on(on, node, &rejoin).await?.joined()?;
+            let rejoin = Arguments::rejoin(self.node.lease(), false);
+            link.call_on(on, node, &rejoin).await?.rejoined()?;
             self.node.renewed(node, sent);
         }
         Ok(())
@@ -81,7 +91,6 @@ impl Ears {
         on: &Connected,
         node: NodeId,
     ) -> Result<Vec<SessionId>, CallError> {
-        self.stay(link, on, node).await?;
         let mut recovered = Vec::new();
         for chunk in self.sessions.said().chunks(SAID_AT_ONCE) {
             for (id, session) in chunk {
@@ -104,7 +113,7 @@ impl Ears {
         node: NodeId,
         said: &[Said],
     ) -> Result<usize, CallError> {
-        let grants = Arguments::recover_grants(node, said);
+        let grants = Arguments::recover_grants(node, said, self.asking.last());
         let kept = link.call_on(on, node, &grants).await?.kept()?;
         let lost = said.iter().zip(kept).filter(|(_, kept)| !kept);
         let mut count = 0;
@@ -140,7 +149,8 @@ impl Ears {
         groups.extend(sessions.iter().map(|it| space.of_session(*it)));
         for group in groups {
             for id in members(link, on, group).await? {
-                if !self.holdings.contains(id) && self.asking.check_asked(id).is_err() {
+                let now = self.node.clock().now();
+                if !self.holdings.contains(id, now) && self.asking.check_asked(id).is_err() {
                     let release = Arguments::release(id, &Principal::node());
                     link.call_on(on, node, &release).await?;
                 }

@@ -342,6 +342,7 @@ impl Sessions {
     ) -> Result<Fresh, SessionError> {
         let node = self.node.alive()?;
         let sent = self.node.clock().now();
+        let after = self.table().holdings.recoveries();
         self.table().coming.entry(session).or_default().count += 1;
         let reply = self
             .link
@@ -361,8 +362,11 @@ impl Sessions {
             is_elsewhere: false,
         };
         let tokens = held.iter().map(|(_, it)| it.token).collect();
-        for (id, held) in held {
-            table.holdings.has(id, held, None, sent);
+        let mut held = held.into_iter();
+        let holdings = &table.holdings;
+        if !held.all(|(id, held)| holdings.has(id, held, None, sent, after)) {
+            holdings.session_left(session);
+            return Err(StoreError::Recovering.into());
         }
         let attached = table.lines.attach(session, attached, tokens);
         let attachment = attached.attachment;

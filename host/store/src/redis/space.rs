@@ -46,7 +46,15 @@ pub(super) struct Opened {
 }
 
 /// Tells a space from one that was there before, of the same name.
-pub(super) type Epoch = [u8; 16];
+pub(crate) type Epoch = [u8; 16];
+
+/// Who calls a function.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) node: NodeId,
+    /// The number of the connection.
+    pub(super) connection: u64,
+}
 
 impl Space {
     pub(super) fn new(
@@ -199,13 +207,20 @@ impl Space {
         })
     }
 
-    /// The command that has operations done for a node, one after the other.
-    pub(super) fn call(&self, node: NodeId, operations: &[&Arguments]) -> Cmd {
+    /// The epoch in which it is called.
+    pub(super) fn epoch(&self) -> Epoch {
         let epoch = self.known().as_ref().map(|it| it.epoch);
+        epoch.unwrap_or_default()
+    }
+
+    /// The command that has operations done, one after the other, if the space is
+    /// still in this epoch.
+    pub(super) fn call(&self, epoch: Epoch, by: Caller, operations: &[&Arguments]) -> Cmd {
         let takes = operations.iter().any(|it| it.operation.takes());
         let mut command = self.function(if takes { "take" } else { "give" });
-        command.arg(&epoch.unwrap_or_default()[..]);
-        command.arg(&node.to_u128().to_be_bytes()[..]);
+        command.arg(&epoch[..]);
+        command.arg(&by.node.to_u128().to_be_bytes()[..]);
+        command.arg(by.connection);
         command.arg(&self.limits[..]);
         command = self.stamp(command);
         for it in operations {

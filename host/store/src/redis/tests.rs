@@ -12,6 +12,8 @@ mod failover;
 mod hand_over;
 mod leaps;
 mod recovery;
+mod relay;
+mod replaced;
 mod sentinels;
 mod sync;
 mod tls;

@@ -26,9 +26,15 @@ impl Transactions {
         self.open().entry(transaction).or_default().asked += 1;
     }
 
-    /// What a transaction asked was not answered.
-    pub(super) fn is_uncertain(&self, transaction: TransactionId) {
-        self.open().entry(transaction).or_default().is_uncertain = true;
+    /// What a transaction asked was not answered. Whether it is still there; if not,
+    /// its end was told before that, and has to be told again.
+    pub(super) fn is_uncertain(&self, transaction: TransactionId) -> bool {
+        let mut open = self.open();
+        let it = open.get_mut(&transaction);
+        it.is_some_and(|it| {
+            it.is_uncertain = true;
+            true
+        })
     }
 
     /// A transaction is about to be committed.
@@ -83,9 +89,11 @@ mod tests {
         assert!(transactions.ends(id), "it has asked again meanwhile");
 
         transactions.asks(id);
-        transactions.is_uncertain(id);
+        assert!(transactions.is_uncertain(id));
         let committing = transactions.commits(id);
         transactions.committed(id, &committing);
         assert!(transactions.ends(id), "something may come after the commit");
+        assert!(!transactions.is_uncertain(id), "it has ended");
+        assert!(!transactions.ends(id), "and is not there again");
     }
 }

@@ -1,5 +1,6 @@
 //! What the functions of the library answer, and what they send to nodes.
 
+use super::super::space::Epoch;
 use super::{Held, to_mode};
 use crate::core::{Acquired, AttachedSession};
 use crate::id::{GrantId, SessionId, TransactionId};
@@ -58,6 +59,8 @@ pub(crate) struct Reached {
 /// What a node is told.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Message {
+    /// In which epoch it was sent.
+    pub(crate) epoch: Epoch,
     /// The number of the message.
     pub(crate) number: u64,
     pub(crate) what: News,
@@ -415,10 +418,18 @@ impl Reply {
         }
     }
 
-    /// To `join` and `rejoin`.
+    /// To `join`.
     pub(crate) fn joined(self) -> Result<()> {
         match self.word.as_str() {
             "joined" => Ok(()),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    /// To `rejoin`: the number of the last message it was sent.
+    pub(crate) fn rejoined(mut self) -> Result<u64> {
+        match self.word.as_str() {
+            "rejoined" => self.fields.number(),
             _ => Err(self.unknown()),
         }
     }
@@ -464,7 +475,7 @@ impl Reply {
 impl Message {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
         let mut it = Fields::of(parse(bytes)?)?;
-        let number = it.number()?;
+        let (epoch, number) = (it.epoch()?, it.number()?);
         let word = it.text()?;
         let what = match word.as_str() {
             "granted" => {
@@ -484,7 +495,11 @@ impl Message {
             "unattached" => News::Unattached(it.session()?, Attachment(it.number()?)),
             _ => return Err(Malformed(format!("`{word}`"))),
         };
-        Ok(Self { number, what })
+        Ok(Self {
+            epoch,
+            number,
+            what,
+        })
     }
 }
 
@@ -633,6 +648,10 @@ impl Fields {
         let bytes = <[u8; 16]>::try_from(bytes.as_slice());
         let bytes = bytes.map_err(|_| Malformed("an identity has 16 bytes".to_owned()))?;
         Ok(u128::from_be_bytes(bytes))
+    }
+
+    fn epoch(&mut self) -> Result<Epoch> {
+        self.identity().map(u128::to_be_bytes)
     }
 
     fn grant(&mut self) -> Result<GrantId> {

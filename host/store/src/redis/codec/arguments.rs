@@ -269,8 +269,8 @@ impl Arguments {
     }
 
     /// The node is still there, and has the messages up to `acknowledged`.
-    pub(crate) fn rejoin(lease: Duration, acknowledged: u64) -> Self {
-        Self::new(Operation::Rejoin, [micros(lease), acknowledged.into()])
+    pub(crate) fn rejoin(lease: Duration, begins: bool) -> Self {
+        Self::new(Operation::Rejoin, [micros(lease), begins.into()])
     }
 
     /// The session is attached at the node, so much is known.
@@ -293,10 +293,12 @@ impl Arguments {
         Self::new(Operation::RecoverSession, values)
     }
 
-    /// The node says that it has these, each for so long if it has a lease.
+    /// The node says that it has these, each for so long if it has a lease, up to
+    /// the last who asked there.
     pub(crate) fn recover_grants(
         node: NodeId,
         grants: &[(GrantId, Held, Option<Duration>)],
+        asker: AskerNumber,
     ) -> Self {
         let each = grants.iter().map(|(id, held, remaining)| {
             let [principal, owner, label] = party_of(&held.party);
@@ -315,7 +317,7 @@ impl Arguments {
                 held.repeatable.into(),
             ])
         });
-        Self::new(Operation::RecoverGrants, [list(each)])
+        Self::new(Operation::RecoverGrants, [list(each), asker.into()])
     }
 
     /// Renews the node's lease; it has the messages up to `acknowledged`, and

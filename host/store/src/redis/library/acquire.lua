@@ -244,6 +244,9 @@ local function try(request, again)
   local hangs_here = waits or Requests.is_of_transaction(request)
   if hangs_here and not Nodes.lives(S.node) then
     return { 'gone' }
+  elseif request.kind ~= '' and Nodes.has_given_up() then
+    -- It would hang on something that does not know of it.
+    return { 'recovering', 0 }
   end
   request.locks = survey.locks
   request.views = #survey.views > 0 and survey.views

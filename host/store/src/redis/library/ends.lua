@@ -404,6 +404,7 @@ end
 -- or the grant is given back: the same id may be asked again. If somebody has
 -- asked since, this comes late and ends nothing.
 function Ends.abandon(id, asker)
+  Nodes.gives_up_earlier()
   local request = Requests.get(id)
   if request and not Nodes.is_asked_after(request, S.node, asker) then
     local waits_elsewhere = #request.nodes > 0 and not Nodes.wait_leaves(request, S.node)

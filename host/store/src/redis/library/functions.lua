@@ -13,7 +13,7 @@ local function perform(keys, args)
   end
   Deadlines.pass()
   local answers = { '' }
-  for at = 5, #args, 2 do
+  for at = 6, #args, 2 do
     local operation = OPERATIONS[args[at]]
     answers[#answers + 1] = cmsgpack.pack(operation(cmsgpack.unpack(args[at + 1])))
   end
@@ -61,7 +61,10 @@ OPERATIONS['abandon'] = Ends.abandon
 OPERATIONS['renew'] = Ends.renew
 OPERATIONS['release'] = Ends.release
 OPERATIONS['force_release'] = Ends.force_release
-OPERATIONS['end'] = Ends.transaction
+OPERATIONS['end'] = function(life)
+  Nodes.gives_up_earlier()
+  return Ends.transaction(life)
+end
 
 OPERATIONS['open_session'] = Sessions.open
 OPERATIONS['attach'] = Sessions.attach

@@ -2,10 +2,11 @@
 -- node's transactions have ended, nobody waits there any more, and the sessions
 -- attached there are detached.
 --
---   n    node -> until, how many messages it was sent, when it was heard of last
+--   n    node -> until, how many messages it was sent, when it was heard of last,
+--        and before which of its connections what it asks comes too late
 
 local function packed(it)
-  return cmsgpack.pack(it.due, it.number, it.heard)
+  return cmsgpack.pack(it.due, it.number, it.heard, it.connection)
 end
 
 function Nodes.get(node)
@@ -13,8 +14,8 @@ function Nodes.get(node)
   if record == nil then
     local text = call('HGET', key('n'), node)
     if text then
-      local due, number, heard = cmsgpack.unpack(text)
-      record = { due = due, number = number, heard = heard or 0 }
+      local due, number, heard, connection = cmsgpack.unpack(text)
+      record = { due = due, number = number, heard = heard, connection = connection }
     end
     S.nodes[node] = record or false
   end
@@ -57,6 +58,22 @@ function Nodes.note_heard()
     record.heard = S.now
     set(S.node, record)
   end
+end
+
+-- The node has given up what it asked over earlier connections and was not
+-- answered: it may still be on its way.
+function Nodes.gives_up_earlier()
+  local record = Nodes.get(S.node)
+  if record and record.connection < S.connection then
+    record.connection = S.connection
+    set(S.node, record)
+  end
+end
+
+-- Whether the node has given up what it asks here.
+function Nodes.has_given_up()
+  local record = Nodes.get(S.node)
+  return record ~= nil and S.connection < record.connection
 end
 
 -- The number of the next message to a node, if it lives.
@@ -150,18 +167,21 @@ function Nodes.join(lease)
     return { 'known' }
   end
   local due = S.now + lease
-  set(S.node, { due = due, number = 0, heard = S.now })
+  set(S.node, { due = due, number = 0, heard = S.now, connection = 0 })
   Deadlines.add(due, deadline(S.node))
   return { 'joined' }
 end
 
--- A node is still there after the server was replaced. It has had messages up to
--- `received`: the next ones go on from there.
-function Nodes.rejoin(lease, received)
-  local record = Nodes.get(S.node) or { due = 0, number = 0, heard = 0 }
-  record.number = math.max(record.number, received)
+-- A node is still there after the server was replaced. If it `begins` to say what
+-- it has, it has no need of the messages it was sent before, the last of which is
+-- answered.
+function Nodes.rejoin(lease, begins)
+  local record = Nodes.get(S.node) or { due = 0, number = 0, heard = 0, connection = 0 }
+  if begins then
+    call('DEL', key('i:') .. S.node)
+  end
   lasts(record, math.max(record.due, S.now + lease))
-  return { 'joined' }
+  return { 'rejoined', record.number }
 end
 
 -- A node ends of its own accord: its lease is over, and what hangs on it ends

@@ -118,7 +118,7 @@ local function find_room(grant)
 end
 
 -- A node says that it has a grant. Whether that is so.
-local function has(grant, remaining)
+local function has(grant, remaining, asker)
   local before = Requests.get(grant.id)
   if before and before.token == grant.token then
     if before.provisional then
@@ -130,7 +130,7 @@ local function has(grant, remaining)
       before.due = math.max(before.due, S.now + remaining)
       Deadlines.resume(before)
     end
-    Nodes.asks_too(before, S.node, 0)
+    Nodes.asks_too(before, S.node, asker)
     Requests.changed(before)
     return true
   end
@@ -162,15 +162,16 @@ local function has(grant, remaining)
   return true
 end
 
--- A node says which grants it has. Answers for each whether it still does.
-function Recovery.grants(grants)
+-- A node says which grants it has, up to the last asker there. Answers for each
+-- whether it still does.
+function Recovery.grants(grants, asker)
   local kept = {}
   for at, it in ipairs(grants) do
     local grant = { id = it[1], locks = it[2], mode = it[3], token = it[4], since = it[5],
       asked = it[5], lease = it[6], principal = it[8], owner = it[9], label = it[10],
       life = it[11], kind = string.sub(it[11], 1, 1), repeatable = it[12], views = false,
-      nodes = { S.node }, askers = { 0 }, provisional = false }
-    kept[at] = has(grant, it[7])
+      nodes = { S.node }, askers = { asker }, provisional = false }
+    kept[at] = has(grant, it[7], asker)
   end
   return { 'kept', kept }
 end

@@ -125,8 +125,9 @@ local function limits_of(text)
   return limits
 end
 
--- Begins a call. The arguments: the epoch the node knows, the node, how much the
--- store takes, the time if it is handed in, and what is to be done.
+-- Begins a call. The arguments: the epoch the node knows, the node, the number of
+-- its connection, how much the store takes, the time if it is handed in, and what
+-- is to be done.
 local function begin(keys, args)
   go_by(string.sub(keys[1], 1, -2))
   local text = call('GET', keys[1])
@@ -138,14 +139,14 @@ local function begin(keys, args)
   if epoch ~= args[1] then
     return false
   end
-  local wall_now = wall_clock(args[4])
+  local wall_now = wall_clock(args[5])
   S = {
     epoch = epoch, wall = wall_now, now = slew(wall_now, wall, now), token = token,
     arrival = arrival, revision = revision, commit = commit, next_due = next_due,
     watched = watched, held = held, waiting = waiting, open = open, search_due = search_due,
     swept = swept, recovering = recovering, is_behind = false,
-    node = args[2],
-    limits = limits_of(args[3]),
+    node = args[2], connection = tonumber(args[3]),
+    limits = limits_of(args[4]),
     requests = {}, requests_gone = {},
     locks = {},
     sessions = {}, sessions_gone = {},

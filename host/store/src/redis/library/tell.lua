@@ -12,13 +12,15 @@ function Tell.count(what, value)
 end
 
 -- Sends a message to a node: it gets a number, and is kept until the node says
--- that it has it. So one that gets lost is missed at the next beat.
+-- that it has it. So one that gets lost is missed at the next beat. Numbers count
+-- within an epoch: another server may have come to others.
 function Tell.node(node, message)
   local number = Nodes.next_number(node)
   if not number then
     return
   end
-  table.insert(message, 1, number)
+  table.insert(message, 1, S.epoch)
+  table.insert(message, 2, number)
   local messages = S.messages[node] or {}
   messages[#messages + 1] = cmsgpack.pack(message)
   S.messages[node] = messages

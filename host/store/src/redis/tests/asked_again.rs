@@ -59,12 +59,12 @@ fn a_grant_that_was_heard_of_by_an_answer_survives_its_message() {
         for _ in 0..ROUNDS {
             let request = repeatable(of_caller(&["a"]));
             let granted = store.acquire(request.clone()).await.unwrap();
-            let node = store.locks.means.node.id();
-            store
-                .locks
-                .ears
-                .asking
-                .granted(node, request.id, granted, false);
+            let (node, after) = {
+                let means = &store.locks.means;
+                (means.node.id(), means.holdings.recoveries())
+            };
+            let asking = &store.locks.ears.asking;
+            asking.granted(node, request.id, granted, false, after);
             assert_eq!(store.lock(name("a")).await.unwrap().holding, 1);
             let released = store.release(request.id, caller().principal).await;
             assert_eq!(released, Ok(crate::store::Released::Released));

@@ -5,7 +5,7 @@ use super::*;
 use crate::id::NodeId;
 use crate::redis::codec::{Arguments, Heading, Reached, Reply};
 use crate::redis::library::Library;
-use crate::redis::space::{Epoch, Space};
+use crate::redis::space::{Caller, Epoch, Space};
 use crate::secret::SpaceKey;
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ pub(super) struct Direct {
     connection: ::redis::Connection,
     space: Space,
     pub(super) node: NodeId,
+    /// The number of the connection that it says it asks over.
+    pub(super) link: u64,
     /// How many wait, as the last answer said.
     pub(super) waiting: u64,
 }
@@ -47,6 +49,7 @@ impl Direct {
             connection,
             space,
             node: NodeId::mint(),
+            link: 1,
             waiting: 0,
         };
         direct.call(&Arguments::join(LEASE)).joined().unwrap();
@@ -59,7 +62,11 @@ impl Direct {
 
     /// Has operations done by one call.
     pub(super) fn call_all(&mut self, operations: &[&Arguments]) -> Vec<Reply> {
-        let call = self.space.call(self.node, operations);
+        let by = Caller {
+            node: self.node,
+            connection: self.link,
+        };
+        let call = self.space.call(self.space.epoch(), by, operations);
         let answer: Vec<Vec<u8>> = call
             .query(&mut self.connection)
             .unwrap_or_else(|error| panic!("{:?}: {error}", operations[0].operation));

@@ -261,7 +261,8 @@ fn l23_a_session_s_grant_that_another_has_by_now_is_lost() {
         grant.tokens = vec![(name("a"), token(&grant))];
         let request = of_caller(&["a"]);
         let now = other.locks.means.node.clock().now();
-        other.locks.means.holdings.granted(&request, &grant, now);
+        let holdings = &other.locks.means.holdings;
+        assert!(holdings.granted(&request, &grant, now, holdings.recoveries()));
         server.replace();
         let lost = attached.lost.recv().await.unwrap();
         assert_eq!(lost.token, token(&held));

@@ -80,7 +80,7 @@ impl Space {
         let mut call = ::redis::cmd("FCALL");
         call.arg(format!("{}_take", Library::ByHand.name()));
         call.arg(1).arg(&self.key).arg(&self.epoch);
-        call.arg(&node.to_u128().to_be_bytes());
+        call.arg(&node.to_u128().to_be_bytes()).arg(1);
         call.arg(&self.limits).arg(now.as_micros());
         for it in operations {
             call.arg(it.operation.name()).arg(&it.packed);
@@ -192,7 +192,7 @@ impl Space {
         take.arg(&inbox).arg(0).arg(-1);
         let messages: Vec<Vec<u8>> = take.query(&mut self.connection).unwrap();
         for bytes in messages {
-            let Message { number, what } = Message::read(&bytes).unwrap();
+            let Message { number, what, .. } = Message::read(&bytes).unwrap();
             if number <= self.told {
                 continue;
             }
