@@ -247,6 +247,17 @@ impl World {
         self.store.acquire(request.clone()).await.unwrap()
     }
 
+    /// Waits until nobody holds a lock or waits for it: what was asked by somebody
+    /// who left before hearing of it is given up once it is answered.
+    pub(crate) async fn until_nobody_has(&self, text: &str) {
+        loop {
+            let lock = self.store.lock(name(text)).await.unwrap();
+            if lock.holding + lock.waiting == 0 {
+                return;
+            }
+        }
+    }
+
     /// The refusal of a request that gets nothing.
     pub(crate) async fn refusal(&self, request: &Acquire) -> AcquireError {
         self.store.acquire(request.clone()).await.unwrap_err()

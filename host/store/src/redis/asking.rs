@@ -17,7 +17,8 @@
 //! grant, the store is told: the wait ends, or the grant is given back, and the
 //! same id may be asked again. That is said only when no call about the id is
 //! under way, so that it cannot overtake one; and it names the last of those who
-//! left, for somebody may ask anew before it has arrived, and is not meant. A
+//! left, for somebody may ask anew before it has arrived, and is not meant. Nor is
+//! whoever asks anew meant by what the store said before it was asked that. A
 //! grant that the node hears of by the answer to its own call needs no claim: its
 //! lease has begun.
 //!
@@ -97,6 +98,18 @@ type Entered<'a> = (
     oneshot::Receiver<Result<Granted, AcquireError>>,
 );
 
+/// A grant after a wait, as it is heard of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HandedOver {
+    pub(super) id: GrantId,
+    /// The last asker whom it is granted to.
+    pub(super) last: AskerNumber,
+    /// Whether the store knows already that it has arrived.
+    pub(super) is_claimed: bool,
+    /// After how many recoveries it was heard of.
+    pub(super) after: Recoveries,
+}
+
 /// What is to be done once a call was answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -153,43 +166,36 @@ impl Asking {
         answer
     }
 
-    /// A wait has ended well. `is_claimed` says that the store knows already that
-    /// it has arrived; that it was granted was heard of after so many recoveries.
-    pub(super) fn granted(
-        self: &Arc<Self>,
-        node: NodeId,
-        id: GrantId,
-        granted: Granted,
-        is_claimed: bool,
-        after: Recoveries,
-    ) {
+    /// A wait has ended well.
+    pub(super) fn granted(self: &Arc<Self>, node: NodeId, handed: HandedOver, granted: Granted) {
+        let HandedOver { id, last, .. } = handed;
         if granted.acquired.is_empty() {
             // Its transaction has it all already: there is nothing to claim.
-            return self.tell(id, Ok(granted));
+            return self.tell(id, last, Ok(granted));
         }
         let Some(token) = granted.own_token() else {
             return;
         };
-        if let Err(last) = self.begin_call(id) {
+        let Some(call) = self.begin_call(id, last) else {
             // Nobody waits for it, and so nobody will say that it arrived; unless
             // somebody has heard of it by the answer to a call.
             if !self.holds(id) {
                 self.leave(node, id, last);
             }
             return;
-        }
-        if is_claimed {
-            return self.is_granted(id, Ok(granted), after);
+        };
+        if handed.is_claimed {
+            return self.is_granted(call, handed, Ok(granted));
         }
         let asking = self.clone();
         let claim = Arguments::claim(id, token);
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));
-            if let (Err(error), Some(call)) = (&claimed, asking.first_call(id)) {
+            if let Err(error) = &claimed {
                 asking.is_unanswered(&call, error);
             }
-            asking.is_granted(id, claimed_as(claimed, granted), after);
+            asking.is_granted(call, handed, claimed_as(claimed, granted));
         };
         drop(self.link.spawn(claiming));
     }
@@ -197,44 +203,33 @@ impl Asking {
     /// What became of a grant after a wait, and of the call that was about it.
     fn is_granted(
         self: &Arc<Self>,
-        id: GrantId,
+        call: Arc<Call>,
+        handed: HandedOver,
         answer: Result<Granted, AcquireError>,
-        after: Recoveries,
     ) {
-        if let Some(call) = self.first_call(id) {
-            let is_so = match &answer {
-                Ok(granted) => self.has(&call, granted, after),
-                Err(_) => self.holdings.recoveries() == after,
-            };
-            if !is_so {
-                return self.ask_once_more(call);
-            }
+        let HandedOver {
+            id, last, after, ..
+        } = handed;
+        let is_so = match &answer {
+            Ok(granted) => self.has(&call, granted, after),
+            Err(_) => self.holdings.recoveries() == after,
+        };
+        if !is_so {
+            return self.ask_once_more(call);
         }
-        self.tell(id, answer);
+        self.tell(id, last, answer);
         self.end_call(id);
     }
 
     /// Nobody at a node waits for a request, or has heard of its grant, up to the
     /// last who has asked.
-    fn leave(&self, node: NodeId, id: GrantId, last: AskerNumber) {
+    pub(super) fn leave(&self, node: NodeId, id: GrantId, last: AskerNumber) {
         self.errands.run(node, Arguments::abandon(id, last));
     }
 
     /// Whether somebody here has heard of a grant, and it has not run out.
     fn holds(&self, id: GrantId) -> bool {
         self.holdings.contains(id, self.node.clock().now())
-    }
-
-    /// A wait has ended well at a node that is over: nobody is there any more who
-    /// waited for it.
-    pub(super) fn granted_to_nobody(&self, node: NodeId, id: GrantId) {
-        let last = self.table().count;
-        self.leave(node, id, last);
-    }
-
-    /// A wait has ended otherwise.
-    pub(super) fn refused(&self, id: GrantId, error: AcquireError) {
-        self.tell(id, Err(error));
     }
 
     /// The node's lease is over: whoever waits is told that.
@@ -338,12 +333,13 @@ impl Asking {
     async fn ask(self: Arc<Self>, call: Arc<Call>, mut room: Room, mut is_again: bool) {
         loop {
             let after = self.holdings.recoveries();
-            let arguments = call.arguments(self.node.clock().now(), is_again);
+            let again = is_again.then(|| self.last_of(&call));
+            let arguments = call.arguments(self.node.clock().now(), again);
             let reply = self.link.call_here(call.node, &arguments).await;
             drop(room);
             if let Some(pause) = self.pause(&call, &reply) {
                 tokio::time::sleep(pause).await;
-            } else if self.answered(&call, reply, is_again, after) == Next::Nothing {
+            } else if self.answered(&call, reply, again, after) == Next::Nothing {
                 return;
             } else {
                 is_again = true;
@@ -372,7 +368,7 @@ impl Asking {
         &self,
         call: &Arc<Call>,
         reply: Result<super::codec::Reply, CallError>,
-        is_again: bool,
+        again: Option<AskerNumber>,
         after: Recoveries,
     ) -> Next {
         let id = call.request.id;
@@ -389,7 +385,7 @@ impl Asking {
         let answer = match acquired {
             Ok(Some((Acquired::Granted(granted), is_new))) => {
                 self.note(id, |asked| {
-                    asked.is_known |= !is_new && !is_again;
+                    asked.is_known |= !is_new && again.is_none();
                     asked.may_stand = true;
                 });
                 if !self.has(call, &granted, after) {
@@ -407,10 +403,10 @@ impl Asking {
                 Err(StoreError::from(error).into())
             }
         };
-        match answer {
+        match again {
             // All of them were asked for at once.
-            answer if is_again => self.tell(id, answer),
-            answer => self.answer(call, answer),
+            Some(last) => self.tell(id, last, answer),
+            None => self.answer(call, answer),
         }
         self.end_call(id);
         Next::Nothing
@@ -461,11 +457,11 @@ impl Asking {
         self.holdings.granted(&call.request, granted, now, after)
     }
 
-    /// The first of those who ask this.
-    fn first_call(&self, id: GrantId) -> Option<Arc<Call>> {
+    /// The last who has asked the same as this one.
+    fn last_of(&self, call: &Call) -> AskerNumber {
         let table = self.table();
-        let asked = table.asked.get(&id)?;
-        asked.replies.first().map(|it| it.0.clone())
+        let asked = table.asked.get(&call.request.id);
+        asked.map_or(call.number, |it| it.last)
     }
 
     fn note(&self, id: GrantId, note: impl FnOnce(&mut Asked)) {
@@ -493,28 +489,35 @@ impl Asking {
         }
     }
 
-    /// Tells all who wait for an answer.
-    fn tell(&self, id: GrantId, answer: Result<Granted, AcquireError>) {
-        let replies = match self.table().asked.get_mut(&id) {
+    /// Tells all who wait for an answer, up to the last who is meant.
+    pub(super) fn tell(
+        &self,
+        id: GrantId,
+        last: AskerNumber,
+        answer: Result<Granted, AcquireError>,
+    ) {
+        let told: Vec<_> = match self.table().asked.get_mut(&id) {
             Some(asked) => {
                 asked.may_stand |= answer.is_ok();
-                std::mem::take(&mut asked.replies)
+                let is_meant = |it: &mut (Arc<Call>, Reply)| it.0.number <= last;
+                asked.replies.extract_if(.., is_meant).collect()
             }
             None => return,
         };
-        for (_, reply) in replies {
+        for (_, reply) in told {
             drop(reply.send(answer.clone()));
         }
     }
 
-    /// Begins a call about this, if there is anybody to make it for; or else says
-    /// who was the last to ask anything.
-    fn begin_call(&self, id: GrantId) -> Result<(), AskerNumber> {
+    /// Begins a call about this for the first of those who wait for an answer and
+    /// are meant, if there are any.
+    fn begin_call(&self, id: GrantId, last: AskerNumber) -> Option<Arc<Call>> {
         let mut table = self.table();
-        let last = table.count;
-        let asked = table.asked.get_mut(&id).ok_or(last)?;
+        let asked = table.asked.get_mut(&id)?;
+        let mut calls = asked.replies.iter().map(|it| &it.0);
+        let call = calls.find(|it| it.number <= last)?.clone();
         asked.calls += 1;
-        Ok(())
+        Some(call)
     }
 
     fn end_call(&self, id: GrantId) {
@@ -599,10 +602,12 @@ impl Call {
         self.request.wait.saturating_sub(now.since(self.asked))
     }
 
-    fn arguments(&self, now: Time, is_again: bool) -> Arguments {
+    /// `again` says for whom else it is asked: for all up to that one.
+    fn arguments(&self, now: Time, again: Option<AskerNumber>) -> Arguments {
         let wait = self.remaining(now);
         let Self { request, names, .. } = self;
-        Arguments::acquire(request, names, self.node, wait, is_again, self.number)
+        let last = again.unwrap_or(self.number);
+        Arguments::acquire(request, names, self.node, wait, again.is_some(), last)
     }
 }
 

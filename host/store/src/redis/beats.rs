@@ -15,7 +15,7 @@
 //! asked later on this connection. What the node is told in a call of its own
 //! comes with the answer to that, on either connection.
 
-use super::asking::Asking;
+use super::asking::{Asking, HandedOver};
 use super::codec::{Arguments, Beaten, Message, News};
 use super::events::Events;
 use super::heard::Heard;
@@ -121,8 +121,8 @@ impl Ears {
                 }
             }
             Ok(None) if is_claimed => {
-                if let Ok(News::Granted(id, _)) = Message::read(text).map(|it| it.what) {
-                    self.asking.granted_to_nobody(node, id);
+                if let Ok(News::Granted(id, last, _)) = Message::read(text).map(|it| it.what) {
+                    self.asking.leave(node, id, last);
                 }
             }
             Ok(None) => {}
@@ -135,10 +135,16 @@ impl Ears {
 
     fn tell(&self, node: NodeId, news: News, is_claimed: bool, after: Recoveries) {
         match news {
-            News::Granted(id, granted) => {
-                self.asking.granted(node, id, granted, is_claimed, after);
+            News::Granted(id, last, granted) => {
+                let handed = HandedOver {
+                    id,
+                    last,
+                    is_claimed,
+                    after,
+                };
+                self.asking.granted(node, handed, granted);
             }
-            News::Refused(id, error) => self.asking.refused(id, error),
+            News::Refused(id, last, error) => self.asking.tell(id, last, Err(error)),
             News::Ended(id) => self.holdings.ended(id),
             News::Lost(session, lost) => self.sessions.lost(session, lost),
             News::Unattached(session, attachment) => {

@@ -55,7 +55,7 @@ impl Bundles {
         let mut waiting = self.waiting();
         if waiting.is_closed {
             drop(waiting);
-            asked.is_given_up();
+            asked.give_up();
             return false;
         }
         waiting.asked.push_back(asked);
@@ -74,7 +74,7 @@ impl Bundles {
             waiting.is_closed = true;
             std::mem::take(&mut waiting.asked)
         };
-        asked.into_iter().for_each(Asked::is_given_up);
+        asked.into_iter().for_each(Asked::give_up);
     }
 
     /// The next bundle, for who has to send one, or whose last was answered: all
@@ -100,7 +100,7 @@ impl Bundles {
 }
 
 impl Asked {
-    fn is_given_up(self) {
+    fn give_up(self) {
         // Whoever has gone has no need of it.
         drop(self.reply.send(Err(CallError::Recovering)));
     }

@@ -134,14 +134,15 @@ mod tests {
     fn message(epoch: Epoch, number: u64) -> Vec<u8> {
         let id = Value::Binary(u128::from(number).to_be_bytes().to_vec());
         let epoch = Value::Binary(epoch.to_vec());
-        let message = Value::Array(vec![epoch, number.into(), "timed-out".into(), id]);
+        let message = vec![epoch, number.into(), "timed-out".into(), 1.into(), id];
+        let message = Value::Array(message);
         let mut bytes = Vec::new();
         rmpv::encode::write_value(&mut bytes, &message).unwrap();
         bytes
     }
 
     fn news(number: u64) -> News {
-        News::Refused(GrantId::from_u128(number.into()), AcquireError::TimedOut)
+        News::Refused(GrantId::from_u128(number.into()), 1, AcquireError::TimedOut)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the functions of the library answer, and what they send to nodes.
 
+use super::super::asking::AskerNumber;
 use super::super::space::Epoch;
 use super::{Held, to_mode};
 use crate::core::{Acquired, AttachedSession};
@@ -69,10 +70,11 @@ pub(crate) struct Message {
 /// See [`Message`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum News {
-    /// A wait ended well. It is to be claimed, unless nothing was acquired.
-    Granted(GrantId, Granted),
-    /// A wait ended otherwise.
-    Refused(GrantId, AcquireError),
+    /// A wait ended well, for those up to this asker. It is to be claimed, unless
+    /// nothing was acquired.
+    Granted(GrantId, AskerNumber, Granted),
+    /// A wait ended otherwise, for those up to this asker.
+    Refused(GrantId, AskerNumber, AcquireError),
     /// A grant has ended, by force or by another node.
     Ended(GrantId),
     /// A grant of a session was taken away.
@@ -479,13 +481,19 @@ impl Message {
         let word = it.text()?;
         let what = match word.as_str() {
             "granted" => {
-                let id = it.grant()?;
+                let (asker, id) = (it.number()?, it.grant()?);
                 let (since, remaining, waited) = (it.time()?, it.remaining()?, it.duration()?);
-                News::Granted(id, it.granted(since, remaining, waited)?)
+                News::Granted(id, asker, it.granted(since, remaining, waited)?)
             }
-            "timed-out" => News::Refused(it.grant()?, AcquireError::TimedOut),
-            "cancelled" => News::Refused(it.grant()?, AcquireError::Cancelled),
-            "deadlock" => News::Refused(it.grant()?, AcquireError::Deadlock(it.cycle()?)),
+            "timed-out" | "cancelled" | "deadlock" => {
+                let (asker, id) = (it.number()?, it.grant()?);
+                let error = match word.as_str() {
+                    "timed-out" => AcquireError::TimedOut,
+                    "cancelled" => AcquireError::Cancelled,
+                    _ => AcquireError::Deadlock(it.cycle()?),
+                };
+                News::Refused(id, asker, error)
+            }
             "ended" => News::Ended(it.grant()?),
             "lost" => {
                 let session = it.session()?;

@@ -41,10 +41,11 @@ function Tell.flush()
   return S.messages[S.node] or {}
 end
 
--- Tells how a wait has ended, wherever somebody waits for it.
-function Tell.waiters(request, ...)
-  for _, node in ipairs(request.nodes) do
-    Tell.node(node, { ... })
+-- Tells how a wait has ended, wherever somebody waits for it: those up to the last
+-- asker there. Who asks later is answered; what is told now may have ended by then.
+function Tell.waiters(request, kind, ...)
+  for at, node in ipairs(request.nodes) do
+    Tell.node(node, { kind, request.askers[at], ... })
   end
 end
 

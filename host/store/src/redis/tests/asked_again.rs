@@ -4,6 +4,8 @@
 use super::direct::Direct;
 use super::*;
 use crate::contract::repeatable;
+use crate::id::GrantId;
+use crate::redis::asking::HandedOver;
 use crate::redis::codec::Arguments;
 use crate::redis::library::Library;
 
@@ -20,6 +22,18 @@ fn stands(direct: &mut Direct) -> (usize, usize) {
     let look = direct.call(&Arguments::look([&name("a")]));
     let locks = look.locks([&name("a")]).unwrap();
     (locks[0].holding, locks[0].waiting)
+}
+
+/// Has a node hear of a grant, for all who have asked by now.
+fn hand_over(store: &Redis, id: GrantId, granted: Granted, is_claimed: bool) {
+    let (means, asking) = (&store.locks.means, &store.locks.ears.asking);
+    let handed = HandedOver {
+        id,
+        last: asking.last(),
+        is_claimed,
+        after: means.holdings.recoveries(),
+    };
+    asking.granted(means.node.id(), handed, granted);
 }
 
 #[test]
@@ -59,16 +73,40 @@ fn a_grant_that_was_heard_of_by_an_answer_survives_its_message() {
         for _ in 0..ROUNDS {
             let request = repeatable(of_caller(&["a"]));
             let granted = store.acquire(request.clone()).await.unwrap();
-            let (node, after) = {
-                let means = &store.locks.means;
-                (means.node.id(), means.holdings.recoveries())
-            };
-            let asking = &store.locks.ears.asking;
-            asking.granted(node, request.id, granted, false, after);
+            hand_over(&store, request.id, granted, false);
             assert_eq!(store.lock(name("a")).await.unwrap().holding, 1);
             let released = store.release(request.id, caller().principal).await;
             assert_eq!(released, Ok(crate::store::Released::Released));
         }
+    });
+}
+
+#[test]
+fn a_grant_to_one_who_has_left_is_not_told_to_who_asked_since() {
+    let server = Server::start();
+    block_on(async {
+        let store = node(&server).await;
+        let holder = of(TransactionId::mint(), &["a"]);
+        let granted = store.acquire(holder).await.unwrap();
+        let request = repeatable(waiting(LONG, of_caller(&["a"])));
+        drop(queue(&store, &request).await);
+        // What the store has said before it hears that the first has left comes
+        // when the second asks already.
+        let asking = &store.locks.ears.asking;
+        let before = asking.last();
+        let mut second = store.acquire(request.clone());
+        assert!(poll_once(&mut second).await.is_none());
+        let handed = HandedOver {
+            id: request.id,
+            last: before,
+            is_claimed: true,
+            after: store.locks.means.holdings.recoveries(),
+        };
+        asking.granted(store.locks.means.node.id(), handed, granted.clone());
+        asking.tell(request.id, before, Err(AcquireError::TimedOut));
+        assert!(poll_once(&mut second).await.is_none(), "it is not meant");
+        hand_over(&store, request.id, granted.clone(), true);
+        assert_eq!(second.await, Ok(granted), "it is meant");
     });
 }
 

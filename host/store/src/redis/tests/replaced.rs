@@ -33,7 +33,10 @@ fn who_waits_at_a_server_that_was_replaced_does_not_wait_for_ever() {
     block_on(async {
         let relay = Relay::to(first.port());
         let (store, other) = (behind(&relay, LONG).await, node(&first).await);
-        other.acquire(of_caller(&["a"])).await.unwrap();
+        other
+            .acquire(of(TransactionId::mint(), &["a"]))
+            .await
+            .unwrap();
         relay.lead_to(second.port());
         relay.hold(0..relay.count());
         let mut waits = store.acquire(waiting(LONG, of_caller(&["a"])));

@@ -201,13 +201,13 @@ impl Space {
             effects.push(match what {
                 // Only whoever watches is told of that by the core.
                 News::Ended(_) => continue,
-                News::Granted(id, granted) => {
+                News::Granted(id, _, granted) => {
                     self.claim(id, &granted, now, core);
                     Effect::Granted(id, granted)
                 }
-                News::Refused(id, AcquireError::TimedOut) => Effect::TimedOut(id),
-                News::Refused(id, AcquireError::Deadlock(cycle)) => Effect::Deadlock(id, cycle),
-                News::Refused(id, _) => Effect::Cancelled(id),
+                News::Refused(id, _, AcquireError::TimedOut) => Effect::TimedOut(id),
+                News::Refused(id, _, AcquireError::Deadlock(cycle)) => Effect::Deadlock(id, cycle),
+                News::Refused(id, ..) => Effect::Cancelled(id),
                 News::Lost(session, lost) => Effect::Lost(session, lost),
                 News::Unattached(session, _) => Effect::Unattached(session),
             });
