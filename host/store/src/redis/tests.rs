@@ -13,6 +13,7 @@ mod hand_over;
 mod leaps;
 mod recovery;
 mod sentinels;
+mod steps;
 mod sync;
 mod tls;
 mod users;
