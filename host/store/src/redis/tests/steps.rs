@@ -6,7 +6,7 @@ use super::*;
 use crate::contract::repeatable;
 use crate::core::Acquired;
 use crate::id::{GrantId, NodeId};
-use crate::redis::codec::{Arguments, News};
+use crate::redis::codec::{Arguments, Claimed, News};
 use crate::redis::library::Library;
 use crate::store::{Attachment, Token};
 
@@ -22,8 +22,8 @@ const COMMANDS_EACH: u64 = 20;
 /// How many wait for a lock that is about to be free, and are dead.
 const DEAD: usize = 1_000;
 
-/// How many of them a call ends at most: see CHUNK, ABANDONED_MAX and OVERDUE_MAX
-/// in the library.
+/// How many of them a call ends at most: see `CHUNK`, `ABANDONED_MAX` and
+/// `OVERDUE_MAX` in the library.
 const ABANDONED_MAX: u64 = 64 + 64 + 128;
 
 /// The time from one step to the next, and how many there may be.
@@ -58,8 +58,9 @@ struct Crowded {
     direct: Direct,
     session: OpenSession,
     attachment: Attachment,
-    /// The last of its grants.
+    /// The last of its grants, and its token.
     last: Acquire,
+    token: Token,
     /// Its own wait for the lock `x`, who holds that, and who waits behind.
     wait: Acquire,
     holder: Acquire,
@@ -101,6 +102,7 @@ impl Crowded {
         let node = direct.node;
         Self {
             last: grants[GRANTS - 1].clone(),
+            token: held[GRANTS - 1].1.token,
             attachment: attached.attachment,
             wait,
             holder,
@@ -132,6 +134,9 @@ impl Crowded {
             Arguments::attach(id, by),
             Arguments::beat(id, self.attachment),
             Arguments::renew(self.last.id, by, None),
+            Arguments::claim(self.last.id, self.token),
+            // By a node that has not heard, after a recovery.
+            Arguments::recover_session(id, self.attachment, (LONG, LONG), &self.session.party),
             direct.acquiring(&of_session(id, &["new"])),
             Arguments::open_session(&self.session),
             Arguments::close_session(id, by),
@@ -139,11 +144,23 @@ impl Crowded {
         ];
         // All of it at once, so that it is not done yet.
         let answers = direct.call_all(&asked.iter().collect::<Vec<_>>());
-        let [attached, beaten, renewed, acquired, opened, closed, looked] =
-            answers.try_into().unwrap();
+        let [
+            attached,
+            beaten,
+            renewed,
+            claimed,
+            recovered,
+            acquired,
+            opened,
+            closed,
+            looked,
+        ] = answers.try_into().unwrap();
         assert_eq!(attached.attached(id).unwrap().err(), lost());
         assert_eq!(beaten.session().unwrap().err(), lost());
         assert!(renewed.renewed().unwrap().is_err());
+        assert_eq!(claimed.claimed().unwrap(), Claimed::Lost);
+        let recovered = recovered.session().unwrap();
+        assert_eq!(recovered, Err(SessionError::Elsewhere));
         let refused = Acquired::Refused(AcquireError::NoSession);
         assert_eq!(acquired.acquired().unwrap().0, refused);
         let opened = opened.session().unwrap();
