@@ -15,6 +15,7 @@ mod recovery;
 mod relay;
 mod replaced;
 mod sentinels;
+mod steps;
 mod sync;
 mod tls;
 mod users;

@@ -11,7 +11,9 @@
 //!                    Detached ---------- close, or the grace is over -+
 //! ```
 //!
-//! A session that ends releases its grants and ends its waits in the same step.
+//! A session that ends releases its grants and ends its waits in the same step. In
+//! Redis that takes several if there are very many; from the first on it has ended
+//! for whoever asks.
 
 use super::locks::{Invalid, Party};
 use super::{StoreError, Token};

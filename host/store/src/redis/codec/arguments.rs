@@ -93,7 +93,13 @@ impl Operation {
     pub(crate) fn is_short(self) -> bool {
         !matches!(
             self,
-            Self::ForceRelease | Self::List | Self::Look | Self::Leave | Self::RecoverGrants
+            Self::ForceRelease
+                | Self::Attach
+                | Self::CloseSession
+                | Self::List
+                | Self::Look
+                | Self::Leave
+                | Self::RecoverGrants
         )
     }
 }

@@ -7,6 +7,13 @@
 
 local NODE, SESSION, LEASE, WAIT = '0', '1', '2', '3'
 
+-- How many locks one call frees at most of what ends in steps, but for those of
+-- the last request.
+local FREED_MAX = 256
+
+-- How long after a step there is the next.
+local PAUSE = 20000
+
 function Deadlines.add(time, member)
   S.deadlines[member] = time
   if time < S.next_due then
@@ -53,6 +60,16 @@ function Deadlines.resume(request)
   end
 end
 
+-- A step has freed so many locks.
+function Deadlines.note_freed(locks)
+  S.freed = S.freed + locks
+end
+
+-- Whether this call has freed as many as one should.
+function Deadlines.has_freed_enough()
+  return S.freed >= FREED_MAX
+end
+
 -- Lets time pass: what has run out ends, in the order in which it did, and
 -- each end serves whom it unblocks before the next. Nothing runs out while the
 -- space is recovered.
@@ -70,7 +87,7 @@ function Deadlines.pass()
     S.next_due = tonumber(first[2]) or NEVER
     if S.next_due > S.now then
       return
-    elseif left == 0 then
+    elseif left == 0 or Deadlines.has_freed_enough() then
       S.is_behind = true
       return
     end
@@ -79,10 +96,13 @@ function Deadlines.pass()
     local kind, id = string.sub(member, 1, 1), string.sub(member, 8)
     if kind == NODE then
       Nodes.run_out(id)
+    elseif not (kind == SESSION and Sessions or Requests).get(id) then
+      -- Without a record it would never be over.
+      Deadlines.remove(member)
     elseif kind == SESSION then
       Sessions.finish(Sessions.get(id), 'session-ran-out')
-    elseif not Ends.is_kept(Requests.get(id)) then
-      Ends.one(Requests.get(id), 'ran-out')
+    else
+      Ends.run_out(Requests.get(id))
     end
   end
 end

@@ -158,6 +158,25 @@ function Ends.finish(request, how, woken, cycle)
   Requests.remove(request, woken)
 end
 
+-- Ends those members of a set that are its first, or as many of them as this call
+-- may still free locks. Whether that was all.
+function Ends.members(set, members, how, woken)
+  for _, member in ipairs(members) do
+    if Deadlines.has_freed_enough() then
+      return false
+    end
+    local request = Requests.get(string.sub(member, -16))
+    if request then
+      Deadlines.note_freed(#request.locks)
+      Ends.finish(request, how, woken)
+    else
+      -- Without a record it would never be over.
+      call('ZREM', set, member)
+    end
+  end
+  return true
+end
+
 function Ends.one(request, how, cycle)
   local woken = Ends.nobody()
   Ends.finish(request, how, woken, cycle)
@@ -233,12 +252,31 @@ end
 
 -- Whether anybody still waits for an answer.
 local function is_awaited(request)
+  if Sessions.has_ended_for(request) then
+    return false
+  end
   for _, node in ipairs(request.nodes) do
     if Nodes.lives(node) then
       return true
     end
   end
   return false
+end
+
+-- How many waits that nobody awaits one call ends at most when it would be their
+-- turn.
+local ABANDONED_MAX = 64
+
+-- Ends a wait that nobody awaits. If it is one too many for this call, it is
+-- brought forward: later ones end it, and go on behind it.
+local function abandon(request, woken)
+  S.abandoned = S.abandoned + 1
+  if S.abandoned <= ABANDONED_MAX then
+    Ends.finish(request, 'abandoned', woken)
+  else
+    Deadlines.add(S.now, Deadlines.of_request(request))
+    S.is_behind = true
+  end
 end
 
 -- Serves, oldest first, every waiter that can be served now. Serving one may
@@ -255,9 +293,26 @@ function Ends.hand_over(woken)
       if is_awaited(request) then
         Ends.give(request, woken)
       else
-        Ends.finish(request, 'abandoned', woken)
+        abandon(request, woken)
       end
     end
+  end
+end
+
+-- It is time for a request to end: for its lease or its wait; or for a wait that was
+-- brought forward, unless somebody has come to await it since.
+function Ends.run_out(request)
+  if Requests.is_held(request) or request.due <= S.now then
+    if not Ends.is_kept(request) then
+      Ends.one(request, 'ran-out')
+    end
+  elseif not is_awaited(request) then
+    Ends.one(request, 'abandoned')
+  else
+    Deadlines.resume(request)
+    local woken = Ends.nobody()
+    Woken.add(woken, request.arrival, request.id)
+    Ends.hand_over(woken)
   end
 end
 
@@ -319,7 +374,7 @@ end
 function Ends.claim_one(id, token)
   Nodes.note_heard()
   local request = Requests.get(id)
-  if not request or request.token ~= token then
+  if not request or request.token ~= token or Sessions.is_over_for(request) then
     return { 'lost' }
   end
   if request.provisional then
@@ -337,7 +392,9 @@ function Ends.renew(id, principal, lease)
     return { 'lost' }
   elseif not Requests.is_of(request, principal) then
     return { 'not-holder' }
-  elseif not Requests.is_held(request) or request.due and request.due <= S.now then
+  elseif not Requests.is_held(request) or request.due and request.due <= S.now
+    or Sessions.is_over_for(request)
+  then
     Tell.count('lost')
     return { 'lost' }
   end

@@ -199,19 +199,9 @@ end
 -- of others there, then its sessions. So many at most.
 local CHUNK = 64
 
--- How many locks one step frees at most, but for those of its last request.
-local FREED_MAX = 256
-
--- How long after a step there is the next.
-local PAUSE = 20000
-
 local function left_at(node)
-  local transactions = call('ZRANGE', key('t:') .. node, 0, CHUNK - 1)
-  for at, member in ipairs(transactions) do
-    transactions[at] = string.sub(member, -16)
-  end
-  return transactions, call('ZRANGE', key('w:') .. node, 0, CHUNK - 1),
-    call('SRANDMEMBER', key('a:') .. node, CHUNK)
+  return call('ZRANGE', key('t:') .. node, 0, CHUNK - 1),
+    call('ZRANGE', key('w:') .. node, 0, CHUNK - 1), call('SRANDMEMBER', key('a:') .. node, CHUNK)
 end
 
 -- A node's lease is over. What it has ends in steps: a call takes one.
@@ -228,23 +218,24 @@ function Nodes.run_out(node)
     call('DEL', key('i:') .. node)
     return
   end
-  local woken, freed = Ends.nobody(), 0
-  for _, id in ipairs(held) do
-    local request = Requests.get(id)
-    freed = freed + #request.locks
-    Ends.finish(request, 'session-ran-out', woken)
-    if freed >= FREED_MAX then
-      break
-    end
-  end
+  local woken = Ends.nobody()
+  Ends.members(key('t:') .. node, held, 'session-ran-out', woken)
+  -- What has no record is struck, or this would never be over.
   for _, id in ipairs(waits) do
     local request = Requests.get(id)
-    if request and not Requests.is_held(request) and Nodes.wait_leaves(request, node) then
+    if not request or Requests.is_held(request) then
+      call('ZREM', key('w:') .. node, id)
+    elseif Nodes.wait_leaves(request, node) then
       Ends.finish(request, 'abandoned', woken)
     end
   end
   for _, id in ipairs(sessions) do
-    Sessions.detach(Sessions.get(id))
+    local session = Sessions.get(id)
+    if session and session.node == node then
+      Sessions.detach(session)
+    else
+      call('SREM', key('a:') .. node, id)
+    end
   end
   Ends.hand_over(woken)
   -- The rest is for later calls: nobody is to wait for all of it. Whoever beats

@@ -1,19 +1,21 @@
 -- Sessions: see the drawing in `store/sessions.rs`.
 --
---   s    id -> { serial, ttl, grace, principal, owner, label, due, attachment, node }
+--   s    id -> { serial, ttl, grace, principal, owner, label, due, attachment, node, over }
 --
 -- `node` is where the connection is that it is attached to; false if it is
--- detached.
+-- detached. `over` is how it has ended, while not all of its requests have;
+-- false before.
 
 local function read(id, text)
-  local serial, ttl, grace, principal, owner, label, due, attachment, node = cmsgpack.unpack(text)
+  local serial, ttl, grace, principal, owner, label, due, attachment, node, over =
+    cmsgpack.unpack(text)
   return { id = id, serial = serial, ttl = ttl, grace = grace, principal = principal, owner = owner,
-    label = label, due = due, attachment = attachment, node = node }
+    label = label, due = due, attachment = attachment, node = node, over = over or false }
 end
 
 local function packed(it)
   return cmsgpack.pack(it.serial, it.ttl, it.grace, it.principal, it.owner, it.label, it.due,
-    it.attachment, it.node)
+    it.attachment, it.node, it.over)
 end
 
 function Sessions.get(id)
@@ -46,10 +48,16 @@ local function is_of(session, principal)
   return session.principal == principal or principal == 'node'
 end
 
+-- Whether a session has ended, although what it has may not all have yet; or its
+-- time is over, and more has run out than one call ends.
+local function is_over(session)
+  return not session or session.over or session.due <= S.now and S.recovering == 0
+end
+
 -- What may be done with a session: it, or why not.
 function Sessions.find(id, principal)
   local session = Sessions.get(id)
-  if not session then
+  if is_over(session) then
     return nil, 'lost'
   elseif not is_of(session, principal) then
     return nil, 'not-holder'
@@ -76,7 +84,7 @@ function Sessions.add(id, ttl, grace, principal, owner, label)
   S.open = S.open + 1
   S.arrival = S.arrival + 1
   local session = { id = id, serial = S.arrival, ttl = ttl, grace = grace, principal = principal,
-    owner = owner, label = label, due = 0, attachment = 0, node = false }
+    owner = owner, label = label, due = 0, attachment = 0, node = false, over = false }
   S.sessions[id] = session
   return session
 end
@@ -123,7 +131,7 @@ end
 
 function Sessions.beat(id, attachment)
   local session = Sessions.get(id)
-  if not session then
+  if is_over(session) then
     return { 'lost' }
   elseif not session.node or session.attachment ~= attachment then
     return { 'elsewhere' }
@@ -147,19 +155,56 @@ function Sessions.detach_from(id, attachment)
   return { 'detached' }
 end
 
--- Ends a session and all its requests, before anybody is served.
-function Sessions.finish(session, how)
-  local woken = Ends.nobody()
-  for _, id in ipairs(Groups.members(Groups.of_life('s' .. session.id))) do
-    Ends.finish(Requests.get(id), how, woken)
+-- The rest of a session that has ended is for later calls: nobody is to wait for
+-- all of it.
+local function ends_later(session, how)
+  if not session.over then
+    session.over = how
+    -- A node that has not heard does not bring it back after a recovery.
+    session.attachment = session.attachment + 1
+    session.is_changed = true
   end
+  Deadlines.add(S.now + PAUSE, deadline(session))
+  S.is_behind = true
+end
+
+-- Ends a session: for everybody at once, and all its requests, before anybody is
+-- served. It has so many of them at most ended by one call; later ones do the rest.
+function Sessions.finish(session, how)
   Deadlines.remove(deadline(session))
+  local woken, set = Ends.nobody(), Groups.of_life('s' .. session.id).key
+  local members = call('ZRANGE', set, 0, FREED_MAX)
+  local has_all = Ends.members(set, members, session.over or how, woken)
+  local has_more = not has_all or #members > FREED_MAX
   unattach(session)
-  Accounts.add('ps', session.principal, -1)
-  S.open = S.open - 1
-  S.sessions_gone[session.id] = true
-  S.sessions[session.id] = false
+  if has_more then
+    ends_later(session, how)
+  else
+    Accounts.add('ps', session.principal, -1)
+    S.open = S.open - 1
+    S.sessions_gone[session.id] = true
+    S.sessions[session.id] = false
+  end
   Ends.hand_over(woken)
+end
+
+local function of(request)
+  return Sessions.get(string.sub(request.life, 2))
+end
+
+-- Whether a request is of a session that has ended, as far as is known: nothing is
+-- given to it any more.
+function Sessions.has_ended_for(request)
+  if request.kind ~= 's' then
+    return false
+  end
+  local session = of(request)
+  return not session or session.over ~= false
+end
+
+-- Whether a request is of a session that is over.
+function Sessions.is_over_for(request)
+  return request.kind == 's' and is_over(of(request))
 end
 
 -- How long the session of a request lasts; -1 if it hangs on none.
@@ -167,8 +212,7 @@ function Sessions.remaining_of(request)
   if request.kind ~= 's' then
     return -1
   end
-  local session = Sessions.get(string.sub(request.life, 2))
-  return math.max(session.due - S.now, 0)
+  return math.max(of(request).due - S.now, 0)
 end
 
 function Sessions.close(id, principal)

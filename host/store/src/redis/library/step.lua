@@ -145,6 +145,7 @@ local function begin(keys, args)
     arrival = arrival, revision = revision, commit = commit, next_due = next_due,
     watched = watched, held = held, waiting = waiting, open = open, search_due = search_due,
     swept = swept, recovering = recovering, is_behind = false,
+    freed = 0, abandoned = 0,
     node = args[2], connection = tonumber(args[3]),
     limits = limits_of(args[4]),
     requests = {}, requests_gone = {},

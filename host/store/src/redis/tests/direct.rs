@@ -2,8 +2,9 @@
 //! library costs the server can be counted.
 
 use super::*;
-use crate::id::NodeId;
-use crate::redis::codec::{Arguments, Heading, Reached, Reply};
+use crate::clock::{Clock, ManualClock};
+use crate::id::{NodeId, SessionId};
+use crate::redis::codec::{Arguments, Heading, Message, News, Reached, Reply};
 use crate::redis::library::Library;
 use crate::redis::space::{Caller, Epoch, Space};
 use crate::secret::SpaceKey;
@@ -16,11 +17,15 @@ pub(super) const LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Direct {
     connection: ::redis::Connection,
     space: Space,
+    clock: ManualClock,
     pub(super) node: NodeId,
     /// The number of the connection that it says it asks over.
     pub(super) link: u64,
-    /// How many wait, as the last answer said.
+    /// How many grants are held, how many wait, and how many sessions are open, as
+    /// the last answer said.
+    pub(super) held: u64,
     pub(super) waiting: u64,
+    pub(super) sessions: u64,
 }
 
 /// What the server has done: how often it ran each command, also those that ran
@@ -32,14 +37,17 @@ pub(super) struct Done {
 }
 
 impl Direct {
-    /// A node of a new space.
+    /// A node of a new space. If the library is the one that goes by hand, time
+    /// passes as [`Direct::let_pass`] says.
     pub(super) fn new(server: &Server, library: Library) -> Self {
         let mut connection = server.connection();
         let mut load = cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(library.text());
         load.exec(&mut connection).unwrap();
         let limits = Limits::default();
-        let space = Space::new("direct", library, &limits, RECLAIM_DEFAULT, None, false);
+        let clock = ManualClock::new(Time::from_micros(1 << 40));
+        let time = (library == Library::ByHand).then(|| Clock::from(clock.clone()));
+        let space = Space::new("direct", library, &limits, RECLAIM_DEFAULT, time, false);
         let open = space.open("a run", &Reached::default());
         let found: Vec<Vec<u8>> = open.query(&mut connection).unwrap();
         let epoch = Epoch::try_from(found[0].as_slice()).unwrap();
@@ -48,9 +56,12 @@ impl Direct {
         let mut direct = Self {
             connection,
             space,
+            clock,
             node: NodeId::mint(),
             link: 1,
+            held: 0,
             waiting: 0,
+            sessions: 0,
         };
         direct.call(&Arguments::join(LEASE)).joined().unwrap();
         direct
@@ -72,7 +83,8 @@ impl Direct {
             .unwrap_or_else(|error| panic!("{:?}: {error}", operations[0].operation));
         let heading = Heading::read(&answer[0]).unwrap();
         let reached = heading.reached;
-        self.waiting = heading.waiting;
+        (self.held, self.waiting) = (heading.held, heading.waiting);
+        self.sessions = heading.sessions;
         let answers = answer[1..].iter();
         answers
             .map(|it| Reply::read(it, reached).unwrap())
@@ -81,18 +93,78 @@ impl Direct {
 
     /// Asks as another node from now on.
     pub(super) fn go_as_another(&mut self) {
+        self.go_as_one_for(LEASE);
+    }
+
+    /// Asks as another node from now on, whose lease is so long.
+    pub(super) fn go_as_one_for(&mut self, lease: Duration) {
         self.node = NodeId::mint();
-        self.call(&Arguments::join(LEASE)).joined().unwrap();
+        self.call(&Arguments::join(lease)).joined().unwrap();
     }
 
     /// What the server does for one call.
     pub(super) fn call_counted(&mut self, arguments: &Arguments) -> (Reply, Done) {
+        let (mut replies, done) = self.call_all_counted(&[arguments]);
+        (replies.remove(0), done)
+    }
+
+    /// As [`Direct::call_counted`] for operations that are done by one call.
+    pub(super) fn call_all_counted(&mut self, operations: &[&Arguments]) -> (Vec<Reply>, Done) {
         cmd("CONFIG")
             .arg("RESETSTAT")
             .exec(&mut self.connection)
             .unwrap();
-        let reply = self.call(arguments);
-        (reply, self.done())
+        let replies = self.call_all(operations);
+        (replies, self.done())
+    }
+
+    /// Asks for very many locks, many by each call.
+    pub(super) fn acquire_all(&mut self, requests: &[Acquire]) {
+        for requests in requests.chunks(100) {
+            let arguments: Vec<_> = requests.iter().map(|it| self.acquiring(it)).collect();
+            self.call_all(&arguments.iter().collect::<Vec<_>>());
+        }
+    }
+
+    /// All that a node was told.
+    pub(super) fn told(&mut self, node: NodeId) -> Vec<News> {
+        let mut inbox = cmd("LRANGE");
+        inbox.arg(self.space.inbox(node)).arg(0).arg(-1);
+        let messages: Vec<Vec<u8>> = inbox.query(&mut self.connection).unwrap();
+        let messages = messages.iter();
+        messages.map(|it| Message::read(it).unwrap().what).collect()
+    }
+
+    /// Has the server do something to a key of the space.
+    pub(super) fn has_done<T: ::redis::FromRedisValue>(
+        &mut self,
+        command: &str,
+        key: &[u8],
+        rest: &[&[u8]],
+    ) -> T {
+        let mut command = cmd(command);
+        command.arg(key).arg(rest);
+        command.query(&mut self.connection).unwrap()
+    }
+
+    /// The name of a key of the space, and of one of a node's.
+    pub(super) fn key(&self, name: &str) -> Vec<u8> {
+        self.space.key(name).into_bytes()
+    }
+
+    /// See [`Direct::key`].
+    pub(super) fn key_of_node(&self, kind: &str, node: NodeId) -> Vec<u8> {
+        self.space.of_node(kind, node)
+    }
+
+    /// The name of the sorted set of a session's requests.
+    pub(super) fn key_of_session(&self, session: SessionId) -> Vec<u8> {
+        self.space.of_session(session)
+    }
+
+    /// Lets time pass, in a space that goes by hand.
+    pub(super) fn let_pass(&mut self, time: Duration) {
+        self.clock.advance(time);
     }
 
     pub(super) fn acquire(&mut self, request: &Acquire) -> Reply {
