@@ -196,7 +196,7 @@ fn open_store(config: &NodeConfig) -> Result<Arc<dyn Store>, StartError> {
                 tls: config.store.tls.clone(),
                 sync: config.store.sync,
             };
-            let opened = Handle::current().block_on(Redis::open_with(url.secret(), options));
+            let opened = Handle::current().block_on(Redis::open_at(url.url().clone(), options));
             Arc::new(opened.map_err(|source| StartError::Redis {
                 url: url.clone(),
                 source,

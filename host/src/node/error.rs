@@ -6,7 +6,7 @@ use crate::bundle::BundleError;
 use crate::config::node::RedisUrl;
 use lockport_engine::LoadError;
 use lockport_store::embedded::OpenError;
-use lockport_store::redis::{self, Lost, TlsError, Unfit};
+use lockport_store::redis::{self, Lost, Silence, TlsError, Unfit};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -138,7 +138,10 @@ fn redis_hint(error: &redis::OpenError) -> Option<&'static str> {
         redis::OpenError::Unfit(Unfit::Permissions(_)) => {
             "give it that: ACL SETUSER; deploy/lockport.toml has all that a user needs"
         }
-        redis::OpenError::Tls(error) => return tls_hint(error),
+        redis::OpenError::Tls(error)
+        | redis::OpenError::Lost(
+            Lost::Sentinels(Some(Silence::Tls(error))) | Lost::Cluster(Some(Silence::Tls(error))),
+        ) => return tls_hint(error),
         redis::OpenError::Malformed => {
             "give the store a space of its own: --store redis://HOST:PORT?space=NAME"
         }
@@ -168,6 +171,7 @@ fn tls_hint(error: &TlsError) -> Option<&'static str> {
             "give the node a certificate of an authority that the server knows: \
              store.tls_certificate"
         }
+        TlsError::IdentityExpired => "give the node a new certificate: store.tls_certificate",
         TlsError::Silent => "name the server's TLS port, or begin the URL with redis://",
         TlsError::Unreadable { .. }
         | TlsError::Missing { .. }

@@ -56,7 +56,7 @@ mod whereabouts;
 pub use fitness::Unfit;
 pub use tls::{Identity, Tls, TlsError};
 pub use url::{InvalidUrl, SPACE_BYTES_MAX, SPACE_DEFAULT, Url};
-pub use whereabouts::Lost;
+pub use whereabouts::{Lost, Silence};
 
 use crate::clock::Clock;
 use crate::core::Limits;
@@ -211,8 +211,17 @@ impl Redis {
     ///
     /// As [`Redis::open`].
     pub async fn open_with(url: &str, options: Options) -> Result<Self, OpenError> {
+        Self::open_at(url.parse()?, options).await
+    }
+
+    /// As [`Redis::open_with`], of a URL that was read before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::open`].
+    pub async fn open_at(url: Url, options: Options) -> Result<Self, OpenError> {
         let opening = Opening {
-            url: url.parse()?,
+            url,
             options,
             library: Library::Server,
             clock: Clock::machine(),

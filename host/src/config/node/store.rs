@@ -45,9 +45,10 @@ pub enum StoreUrl {
 
 /// The URL of a space in a server, which may have a password in it. Neither of
 /// its forms for people shows that.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RedisUrl {
     text: String,
+    url: Url,
 }
 
 // Less than the shortest lease, and a pause of the machine would be the node's
@@ -69,12 +70,6 @@ const HIDDEN: &str = "***";
 /// The query's parameters that are passwords: in the URL of a socket, and of
 /// sentinels.
 const PASSWORDS: [&str; 2] = ["pass=", "sentinel_pass="];
-
-/// What a URL of a server begins with.
-const SERVERS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
-
-/// What a URL begins with if its server is reached over TLS.
-const SECURE: [&str; 2] = ["rediss", "valkeys"];
 
 impl StoreConfig {
     pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
@@ -111,10 +106,7 @@ impl StoreConfig {
 impl StoreUrl {
     /// Whether it is a server that is reached over TLS.
     fn is_secure(&self) -> bool {
-        let Self::Redis(url) = self else {
-            return false;
-        };
-        SECURE.contains(&url.kind().0)
+        matches!(self, Self::Redis(it) if it.url.is_secure())
     }
 
     fn parse(value: &Value) -> Result<Self, String> {
@@ -124,57 +116,47 @@ impl StoreUrl {
             Some(("embedded", directory)) if !directory.is_empty() => {
                 Ok(Self::Embedded(directory.into()))
             }
-            Some((scheme, _)) if SERVERS.contains(&kind(scheme).0) => {
-                RedisUrl::parse(&text).map(Self::Redis)
-            }
-            // What follows may be a password.
-            _ => Err(format!(
-                "must be \"memory:\", \"embedded:DIR\" or \"redis://HOST:PORT/DB?space=NAME\", \
-                 not `{}`",
-                hidden(&text)
-            )),
+            _ => RedisUrl::parse(text).map(Self::Redis),
         }
     }
 }
 
 impl RedisUrl {
-    fn parse(text: &str) -> Result<Self, String> {
-        let parsed: Result<Url, InvalidUrl> = text.parse();
-        let url = Self {
-            text: text.to_owned(),
-        };
-        match parsed {
-            Ok(_) => Ok(url),
-            Err(InvalidUrl::Server(_)) => {
-                let form = match url.kind().1 {
-                    "unix" => "redis+unix:///SOCKET?db=DB&space=NAME",
-                    "sentinel" => "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB?space=NAME",
-                    "cluster" => "redis+cluster://HOST:PORT,HOST:PORT?space=NAME",
-                    _ => "redis://USER:PASSWORD@HOST:PORT/DB?space=NAME",
-                };
-                Err(format!("is `{url}`, which is no \"{form}\""))
+    fn parse(text: String) -> Result<Self, String> {
+        // Whatever it is, there may be a password in it.
+        let shown = hidden(&text);
+        match text.parse() {
+            Ok(url) => Ok(Self { text, url }),
+            Err(InvalidUrl::Scheme) => Err(format!(
+                "must be \"memory:\", \"embedded:DIR\" or \"redis://HOST:PORT/DB?space=NAME\", \
+                 not `{shown}`"
+            )),
+            Err(InvalidUrl::Server { form, .. }) => {
+                Err(format!("is `{shown}`, which is no \"{form}\""))
             }
-            Err(error) => Err(format!("is `{url}`: {error}")),
+            Err(error) => Err(format!("is `{shown}`: {error}")),
         }
-    }
-
-    /// How its server is reached, and how it is found.
-    fn kind(&self) -> (&str, &str) {
-        kind(self.text.split(':').next().unwrap_or_default())
     }
 
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        Self {
-            text: "redis://there".to_owned(),
-        }
+        Self::parse("redis://there".to_owned()).unwrap()
     }
 
-    /// The URL with all that is in it, for the store.
-    pub(crate) fn secret(&self) -> &str {
-        &self.text
+    /// The URL as the store reads it.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
     }
 }
+
+/// Of the same text all else is the same.
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for RedisUrl {}
 
 // === impl Show ===
 
@@ -210,11 +192,6 @@ impl Show for Durability {
             )
         })
     }
-}
-
-/// What is before and behind the `+` of a scheme.
-fn kind(scheme: &str) -> (&str, &str) {
-    scheme.split_once('+').unwrap_or((scheme, ""))
 }
 
 /// The files of TLS: none is an empty text. A path is relative to the file that it stands in.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::environment;
 use crate::config::sources::{DEFAULT_FILE, Flag, Sources};
+use lockport_store::redis::Url;
 
 /// The configuration that `text`, variables and flags make.
 fn load(text: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<NodeConfig, ConfigError> {
@@ -424,7 +425,11 @@ fn a_server_is_a_store_and_its_password_is_shown_to_nobody() {
         let StoreUrl::Redis(kept) = &config.store.url else {
             panic!("{:?}", config.store.url);
         };
-        assert_eq!((kept.secret(), kept.to_string().as_str()), (url, shown));
+        assert_eq!(kept.to_string(), shown);
+        assert_eq!(
+            kept.url().to_string(),
+            url.parse::<Url>().unwrap().to_string()
+        );
         assert!(!format!("{config:?}").contains("secret"), "{config:?}");
         let setting = config.settings.iter().find(|it| it.key == "store.url");
         let value = setting.unwrap().value.as_deref();
@@ -441,7 +446,7 @@ fn the_url_of_a_server_that_is_refused_does_not_show_its_password_either() {
         ),
         (
             "redis://me:se?secret@there",
-            "is `redis://me:***@there`: a URL of a server begins with `redis://`, `rediss://`, `redis+unix://`, `redis+sentinel://` or `redis+cluster://`",
+            "is `redis://me:***@there`, which is no \"redis://USER:PASSWORD@HOST:PORT/DB?space=NAME\"",
         ),
         (
             "redis://me:secret@there/x",

@@ -216,6 +216,8 @@ impl Beats {
             if !matches!(left.and_then(|it| Ok(it.left()?)), Ok(true)) {
                 return;
             }
+            // It takes no step before, and none at all while it is recovered.
+            self.link.pause(STEP).await;
         }
     }
 

@@ -74,6 +74,9 @@ pub enum TlsError {
     /// The server does not believe who the node is.
     #[error("the server does not take the node's certificate")]
     IdentityRefused,
+    /// It did hold once.
+    #[error("the server does not take the node's certificate, which has run out")]
+    IdentityExpired,
     /// There is nothing, or it does not know what TLS is.
     #[error("the server does not answer over TLS")]
     Silent,
@@ -141,6 +144,14 @@ impl Identity {
 }
 
 impl TlsError {
+    /// Whether it is so at every server: the node's own files are of no use.
+    pub(super) fn is_of_files(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { .. } | Self::Missing { .. } | Self::Unusable(_)
+        )
+    }
+
     fn of(error: &rustls::Error, host: &str, has_identity: bool) -> Self {
         use rustls::Error::{AlertReceived, InvalidCertificate};
         match error {
@@ -159,9 +170,9 @@ impl TlsError {
             AlertReceived(AlertDescription::HandshakeFailure) if !has_identity => {
                 Self::IdentityWanted
             }
+            AlertReceived(AlertDescription::CertificateExpired) => Self::IdentityExpired,
             AlertReceived(
                 AlertDescription::BadCertificate
-                | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateRevoked
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
@@ -174,7 +185,7 @@ impl TlsError {
 }
 
 /// Whether a server is to be reached over TLS.
-fn is_secure(server: &ConnectionInfo) -> bool {
+pub(super) fn is_secure(server: &ConnectionInfo) -> bool {
     matches!(server.addr(), ConnectionAddr::TcpTls { .. })
 }
 

@@ -10,7 +10,10 @@
 //!
 //! `valkey` is the same as `redis`; `rediss` and `valkeys` are over TLS.
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError};
+use super::tls;
+use redis::{
+    ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError,
+};
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,13 +26,24 @@ pub const SPACE_BYTES_MAX: usize = 64;
 /// Where sentinels listen that no port is given of.
 const SENTINEL_PORT: u16 = 26379;
 
-/// What the schemes end with of those who know where a server is.
-const SENTINEL: &str = "+sentinel";
-/// See [`SENTINEL`].
-const CLUSTER: &str = "+cluster";
-
-/// What they begin with.
+/// What is before the `+` of a scheme.
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+
+/// What is behind it, if sentinels know where the server is.
+const SENTINEL: &str = "sentinel";
+/// If the nodes of a cluster do.
+const CLUSTER: &str = "cluster";
+
+/// How a URL looks, by what is behind the `+` of its scheme.
+const FORMS: [(&str, &str); 4] = [
+    ("", "redis://USER:PASSWORD@HOST:PORT/DB?space=NAME"),
+    ("unix", "redis+unix:///SOCKET?db=DB&space=NAME"),
+    (
+        SENTINEL,
+        "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB?space=NAME",
+    ),
+    (CLUSTER, "redis+cluster://HOST:PORT,HOST:PORT?space=NAME"),
+];
 
 /// Servers, and a space in one of them.
 #[derive(Clone)]
@@ -82,8 +96,13 @@ pub enum InvalidUrl {
     #[error("nothing may be behind a `#`: a server's certificate is always checked")]
     Fragment,
     /// The rest of it.
-    #[error("the URL of the server is not understood")]
-    Server(#[source] RedisError),
+    #[error("the URL of the server is no `{form}`")]
+    Server {
+        /// How such a URL looks.
+        form: &'static str,
+        /// What is wrong.
+        source: RedisError,
+    },
 }
 
 impl FromStr for Url {
@@ -91,15 +110,33 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl::Scheme)?;
-        let (servers, space) = if let Some(scheme) = scheme.strip_suffix(SENTINEL) {
-            sentinels(scheme, rest)?
-        } else if let Some(scheme) = scheme.strip_suffix(CLUSTER) {
-            cluster(scheme, rest)?
-        } else {
-            let one = Parsed::of(text)?;
-            (Servers::One(one.server), one.space)
+        let (scheme, found_by) = scheme.split_once('+').unwrap_or((scheme, ""));
+        let form = FORMS.iter().find(|it| it.0 == found_by);
+        let (_, form) = form.ok_or(InvalidUrl::Scheme)?;
+        if !SCHEMES.contains(&scheme) {
+            return Err(InvalidUrl::Scheme);
+        }
+        let scheme = Scheme { scheme, form };
+        let (servers, space) = match found_by {
+            SENTINEL => sentinels(scheme, rest)?,
+            CLUSTER => cluster(scheme, rest)?,
+            _ => {
+                let one = Parsed::of(text, form)?;
+                (Servers::One(one.server), one.space)
+            }
         };
         Ok(Self { servers, space })
+    }
+}
+
+impl Url {
+    /// Whether servers are reached over TLS.
+    pub fn is_secure(&self) -> bool {
+        match &self.servers {
+            Servers::One(server) => tls::is_secure(server),
+            Servers::Sentinels(it) => tls::is_secure(&it.server),
+            Servers::Cluster(seeds) => seeds.iter().any(tls::is_secure),
+        }
     }
 }
 
@@ -128,6 +165,13 @@ impl fmt::Debug for Url {
     }
 }
 
+/// What the URLs of each of several hosts begin with, and how the whole one looks.
+#[derive(Clone, Copy)]
+struct Scheme<'a> {
+    scheme: &'a str,
+    form: &'static str,
+}
+
 /// A URL with one host in it, and what of it is ours.
 struct Parsed {
     server: ConnectionInfo,
@@ -138,8 +182,10 @@ struct Parsed {
 }
 
 impl Parsed {
-    fn of(text: &str) -> Result<Self, InvalidUrl> {
-        let url = redis::parse_redis_url(text).ok_or(InvalidUrl::Scheme)?;
+    fn of(text: &str, form: &'static str) -> Result<Self, InvalidUrl> {
+        let not = |source| InvalidUrl::Server { form, source };
+        let invalid = || not((ErrorKind::InvalidClientConfig, "it is no URL").into());
+        let url = redis::parse_redis_url(text).ok_or_else(invalid)?;
         if url.fragment().is_some() {
             return Err(InvalidUrl::Fragment);
         }
@@ -154,7 +200,7 @@ impl Parsed {
         }
         let (sentinel_user, sentinel_password) = (value("sentinel_user"), value("sentinel_pass"));
         let has_port = url.port().is_some();
-        let server = url.into_connection_info().map_err(InvalidUrl::Server)?;
+        let server = url.into_connection_info().map_err(not)?;
         // Answers have to come at once, and messages of channels between them.
         let tcp = server.tcp_settings().clone().set_nodelay(true);
         let settings = server.redis_settings().clone();
@@ -207,7 +253,7 @@ pub(super) fn at(server: ConnectionInfo, host: String, port: u16) -> ConnectionI
     server.set_addr(address)
 }
 
-fn sentinels(scheme: &str, rest: &str) -> Result<(Servers, String), InvalidUrl> {
+fn sentinels(scheme: Scheme<'_>, rest: &str) -> Result<(Servers, String), InvalidUrl> {
     let (authority, tail) = split(rest);
     let path = tail.strip_prefix('/').ok_or(InvalidUrl::Service)?;
     let end = path.find(['/', '?', '#']).unwrap_or(path.len());
@@ -225,7 +271,7 @@ fn sentinels(scheme: &str, rest: &str) -> Result<(Servers, String), InvalidUrl> 
     Ok((Servers::Sentinels(sentinels), space))
 }
 
-fn cluster(scheme: &str, rest: &str) -> Result<(Servers, String), InvalidUrl> {
+fn cluster(scheme: Scheme<'_>, rest: &str) -> Result<(Servers, String), InvalidUrl> {
     let (authority, tail) = split(rest);
     let all = parse_all(scheme, authority, tail)?;
     if all[0].server.redis_settings().db() != 0 {
@@ -242,15 +288,13 @@ fn split(rest: &str) -> (&str, &str) {
 }
 
 /// Each of several hosts, of which there is one at least, with all the rest.
-fn parse_all(scheme: &str, authority: &str, tail: &str) -> Result<Vec<Parsed>, InvalidUrl> {
-    if !SCHEMES.contains(&scheme) {
-        return Err(InvalidUrl::Scheme);
-    }
+fn parse_all(scheme: Scheme<'_>, authority: &str, tail: &str) -> Result<Vec<Parsed>, InvalidUrl> {
+    let Scheme { scheme, form } = scheme;
     let (user, hosts) = match authority.rfind('@') {
         Some(at) => authority.split_at(at + 1),
         None => ("", authority),
     };
-    let parse = |host| Parsed::of(&format!("{scheme}://{user}{host}{tail}"));
+    let parse = |host| Parsed::of(&format!("{scheme}://{user}{host}{tail}"), form);
     hosts.split(',').map(parse).collect()
 }
 
@@ -305,6 +349,14 @@ mod tests {
         ] {
             let is = matches!(one(text).addr(), ConnectionAddr::TcpTls { .. });
             assert_eq!(is, is_secure, "{text}");
+            let (scheme, rest) = text.split_once(':').unwrap();
+            for url in [
+                text.to_owned(),
+                format!("{scheme}+sentinel:{rest}/shop"),
+                format!("{scheme}+cluster:{rest},here"),
+            ] {
+                assert_eq!(url.parse::<Url>().unwrap().is_secure(), is_secure, "{url}");
+            }
         }
         let url: Result<Url, _> = "rediss://there#insecure".parse();
         assert!(matches!(url, Err(InvalidUrl::Fragment)));
@@ -363,7 +415,17 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_a_server_is_refused() {
-        for url in ["there", "http://there", "memory:", "http+cluster://there"] {
+        for url in [
+            "there",
+            "redis:there",
+            "http://there",
+            "memory:",
+            "http+cluster://there",
+            "redis+http://there",
+            "redis+unix+cluster://there",
+            // The client takes it; one way to say it is enough.
+            "unix:///there",
+        ] {
             assert!(
                 matches!(url.parse::<Url>(), Err(InvalidUrl::Scheme)),
                 "{url}"
@@ -374,9 +436,13 @@ mod tests {
             "redis://",
             "redis+cluster://",
             "redis+cluster://a,,b",
-            "redis+unix+cluster://a",
+            "rediss+unix:///there",
         ] {
-            assert!(url.parse::<Url>().is_err(), "{url}");
+            let Err(InvalidUrl::Server { form, .. }) = url.parse::<Url>() else {
+                panic!("{url}");
+            };
+            let scheme = |it: &str| it.split_once("://").unwrap().0.replace("rediss", "redis");
+            assert_eq!(scheme(form), scheme(url), "{url}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod cluster;
 mod sentinels;
 
 use super::fitness::Refusal;
-use super::tls::Tls;
+use super::tls::{Tls, TlsError};
 use super::url::{Servers, Url};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionInfo, RedisError, Value};
@@ -32,16 +32,27 @@ pub(super) struct Whereabouts {
 pub enum Lost {
     /// None of the sentinels says anything.
     #[error("none of the sentinels answers")]
-    Sentinels(#[source] Option<RedisError>),
+    Sentinels(#[source] Option<Silence>),
     /// They know of no such service.
     #[error("the sentinels know of no service `{0}`")]
     Service(String),
     /// No node of the cluster says anything.
     #[error("no node of the cluster answers")]
-    Cluster(#[source] Option<RedisError>),
+    Cluster(#[source] Option<Silence>),
     /// Nobody has the slot.
     #[error("no node of the cluster has the slot {0} of the space")]
     Slot(u16),
+}
+
+/// Why one who may know where the server is did not say it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Silence {
+    /// It cannot be reached, or does not answer as it should.
+    #[error(transparent)]
+    Server(#[from] RedisError),
+    /// There is no secure connection to it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Whereabouts {
@@ -96,11 +107,17 @@ async fn ask(tls: &Tls, server: ConnectionInfo, question: &Cmd) -> Result<Value,
     Ok(answer.extract_error()?)
 }
 
-/// The later of two reasons, as far as it is the server's: what TLS has to say is
-/// said at once.
-fn reason(refusal: Refusal) -> Result<RedisError, Refusal> {
-    match refusal {
-        Refusal::Server(error) => Ok(error),
-        other => Err(other),
+/// Remembers why one said nothing, so that others are asked: what is wrong with it
+/// rather than that there is no answer. Fails if nobody else need be asked.
+fn note(last: &mut Option<Silence>, refusal: Refusal) -> Result<(), Refusal> {
+    let silence = match refusal {
+        Refusal::Server(error) => error.into(),
+        Refusal::Tls(error) if !error.is_of_files() => error.into(),
+        other => return Err(other),
+    };
+    let is_more = |it: &Silence| matches!(it, Silence::Tls(it) if *it != TlsError::Silent);
+    if is_more(&silence) || !last.as_ref().is_some_and(is_more) {
+        *last = Some(silence);
     }
+    Ok(())
 }

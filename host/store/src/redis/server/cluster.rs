@@ -16,19 +16,23 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_with(|port| strings(&["--port", port]))
+    }
+
+    /// Starts masters that are told how to listen on their ports.
+    pub(crate) fn start_with(listening: impl Fn(&str) -> Vec<String>) -> Self {
         let bus = AtomicU64::new(0);
         let start = || {
             let master = Server::start_with(|port, _| {
                 bus.store(free_port().into(), Ordering::Relaxed);
                 let (port, bus) = (port.to_string(), bus.load(Ordering::Relaxed).to_string());
                 let arguments = [
-                    ["--port", &port],
                     ["--cluster-port", &bus],
                     ["--cluster-enabled", "yes"],
                     ["--cluster-config-file", "nodes.conf"],
                     ["--cluster-node-timeout", "2000"],
                 ];
-                strings(arguments.as_flattened())
+                [listening(&port), strings(arguments.as_flattened())].concat()
             });
             (master, bus.load(Ordering::Relaxed))
         };

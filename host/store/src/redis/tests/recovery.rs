@@ -105,6 +105,31 @@ fn l22_what_a_node_had_it_has_again() {
 }
 
 #[test]
+fn a_node_that_goes_while_the_space_is_recovered_does_not_ask_without_a_pause() {
+    let server = Server::start();
+    let store = block_on(async {
+        let options = Options {
+            reclaim: LONG,
+            ..Options::default()
+        };
+        let store = Redis::open_with(&server.url(), options).await.unwrap();
+        tell(&server, &cmd("FLUSHALL"));
+        holders(&store, "a").await;
+        store
+    });
+    tell(&server, cmd("CONFIG").arg("RESETSTAT"));
+    drop(store);
+    let asked = tell(&server, cmd("INFO").arg("commandstats"));
+    let asked: String = ::redis::from_redis_value(asked).unwrap();
+    let mut calls = asked.lines().filter_map(|it| {
+        let (calls, _) = it.strip_prefix("cmdstat_fcall:calls=")?.split_once(',')?;
+        calls.parse::<u32>().ok()
+    });
+    let calls = calls.next().unwrap();
+    assert!((3..100).contains(&calls), "{calls}");
+}
+
+#[test]
 fn l22_nothing_new_is_granted_until_all_could_say_what_they_had() {
     for_each_way(async |server, forget| {
         let (one, other) = (node(server).await, node(server).await);

@@ -1,6 +1,8 @@
 //! A server that is reached over TLS: whom the node believes, and whether it is
 //! believed. The certificates are made by `openssl`, anew for each test.
 
+mod seeds;
+
 use super::*;
 use crate::redis::{Identity, Tls, TlsError};
 use std::path::PathBuf;
@@ -9,6 +11,25 @@ use std::process::{Command, Stdio};
 /// For whom servers have certificates: where they are, and where they are not.
 const NAMES: [(&str, &str); 2] = [("here", "IP:127.0.0.1"), ("elsewhere", "DNS:elsewhere")];
 
+/// What `openssl` goes by, so that nothing is in a certificate but what is asked
+/// for.
+const CONFIG: &str = "
+[req]
+distinguished_name = n
+[n]
+[ca]
+default_ca = c
+[c]
+database = $ENV::DATABASE
+new_certs_dir = $ENV::ISSUED
+rand_serial = yes
+default_md = sha256
+policy = p
+copy_extensions = copy
+[p]
+commonName = supplied
+";
+
 /// Files of certificates and keys.
 struct Files(tempfile::TempDir);
 
@@ -16,8 +37,8 @@ impl Files {
     /// Those of two authorities, and of servers and clients of each.
     fn new() -> Self {
         let files = Self(tempfile::tempdir().unwrap());
-        // So that nothing is in a certificate but what is asked for.
-        std::fs::write(files.file("config"), "[req]\ndistinguished_name=n\n[n]\n").unwrap();
+        std::fs::write(files.file("config"), CONFIG).unwrap();
+        std::fs::write(files.file("database"), "").unwrap();
         for authority in ["ours", "theirs"] {
             files.make(authority, &["-addext", "basicConstraints=critical,CA:TRUE"]);
             let (ca, key) = (files.certificate(authority), files.key(authority));
@@ -45,33 +66,63 @@ impl Files {
 
     /// Makes a key and a certificate.
     fn make(&self, name: &str, more: &[&str]) {
+        let mut openssl = self.request(name);
+        openssl.args(["-x509", "-days", "2"]).args(more);
+        openssl.arg("-out").arg(self.certificate(name));
+        run(openssl, name);
+    }
+
+    /// Makes a key and a certificate of ours for here, that has run out.
+    fn make_expired(&self, name: &str) {
+        let request = self.file("request");
+        let mut openssl = self.request(name);
+        openssl.args(["-addext", &format!("subjectAltName={}", NAMES[0].1)]);
+        openssl.arg("-out").arg(&request);
+        run(openssl, name);
         let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]);
+        openssl.env("DATABASE", self.file("database"));
+        openssl.env("ISSUED", self.0.path());
+        openssl.args(["ca", "-batch", "-notext"]);
+        openssl.args(["-startdate", "20200101000000Z"]);
+        openssl.args(["-enddate", "20200103000000Z"]);
+        openssl.arg("-config").arg(self.file("config"));
+        openssl.arg("-cert").arg(self.certificate("ours"));
+        openssl.arg("-keyfile").arg(self.key("ours"));
+        openssl.arg("-in").arg(request);
+        openssl.arg("-out").arg(self.certificate(name));
+        run(openssl, name);
+    }
+
+    /// Makes a key, and what is to be put into a certificate.
+    fn request(&self, name: &str) -> Command {
+        let mut openssl = Command::new("openssl");
+        openssl.env("DATABASE", "").env("ISSUED", "");
+        openssl.args(["req", "-nodes", "-newkey", "ec"]);
         openssl.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]);
         openssl.arg("-subj").arg(format!("/CN={name}"));
         openssl.arg("-config").arg(self.file("config"));
         openssl.arg("-keyout").arg(self.key(name));
-        openssl.arg("-out").arg(self.certificate(name));
-        let made = openssl.args(more).stderr(Stdio::null()).status();
-        assert!(made.expect("openssl is installed").success(), "{name}");
+        openssl
     }
 
     /// A server with a certificate, that knows our authority.
     fn server(&self, name: &str, more: &[&str]) -> Server {
+        Server::start_with(|port, _| self.listening(name, &port.to_string(), more))
+    }
+
+    /// What such a server is told.
+    fn listening(&self, name: &str, port: &str, more: &[&str]) -> Vec<String> {
         let path = |it: PathBuf| it.to_str().unwrap().to_owned();
-        Server::start_with(|port, _| {
-            let port = port.to_string();
-            let (certificate, key) = (path(self.certificate(name)), path(self.key(name)));
-            let ca = path(self.certificate("ours"));
-            let tls = [
-                ["--port", "0"],
-                ["--tls-port", &port],
-                ["--tls-cert-file", &certificate],
-                ["--tls-key-file", &key],
-                ["--tls-ca-cert-file", &ca],
-            ];
-            strings(&[tls.as_flattened(), more].concat())
-        })
+        let (certificate, key) = (path(self.certificate(name)), path(self.key(name)));
+        let ca = path(self.certificate("ours"));
+        let tls = [
+            ["--port", "0"],
+            ["--tls-port", port],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
+            ["--tls-ca-cert-file", &ca],
+        ];
+        strings(&[tls.as_flattened(), more].concat())
     }
 
     fn trusting(&self, authority: &str) -> Tls {
@@ -93,6 +144,11 @@ impl Files {
     }
 }
 
+fn run(mut openssl: Command, name: &str) {
+    let made = openssl.stderr(Stdio::null()).status();
+    assert!(made.expect("openssl is installed").success(), "{name}");
+}
+
 /// What a server without mutual TLS is told.
 const ANYBODY: [&str; 2] = ["--tls-auth-clients", "no"];
 
@@ -101,12 +157,16 @@ fn url_of(server: &Server) -> String {
 }
 
 async fn open_by(server: &Server, tls: Tls) -> Result<Redis, OpenError> {
+    open_at(&url_of(server), tls).await
+}
+
+async fn open_at(url: &str, tls: Tls) -> Result<Redis, OpenError> {
     let options = Options {
         tls,
         reclaim: Duration::from_millis(1_500),
         ..Options::default()
     };
-    Redis::open_with(&url_of(server), options).await
+    Redis::open_with(url, options).await
 }
 
 /// Why there is no connection.
@@ -176,6 +236,25 @@ fn a_server_that_asks_who_the_node_is_is_shown_its_certificate() {
             assert_eq!(refused, TlsError::IdentityWanted, "{protocols}");
             let refused = refusal(&server, files.showing("theirs-here")).await;
             assert_eq!(refused, TlsError::IdentityRefused, "{protocols}");
+        });
+    }
+}
+
+#[test]
+fn a_certificate_that_has_run_out_is_said_to_have() {
+    let files = Files::new();
+    files.make_expired("expired");
+    let over = files.server("expired", &ANYBODY);
+    block_on(async {
+        let refused = refusal(&over, files.trusting("ours")).await;
+        assert_eq!(refused, TlsError::Time);
+        assert!(refused.to_string().contains("has run out"), "{refused}");
+    });
+    for protocols in ["TLSv1.2", "TLSv1.3"] {
+        let server = files.server("ours-here", &["--tls-protocols", protocols]);
+        block_on(async {
+            let refused = refusal(&server, files.showing("expired")).await;
+            assert_eq!(refused, TlsError::IdentityExpired, "{protocols}");
         });
     }
 }

@@ -1,7 +1,7 @@
 //! The nodes of a cluster know which of them has a slot. All keys of a space are
 //! in one slot, so one of the masters has all of the space.
 
-use super::{Lost, Refusal, Whereabouts, ask, reason};
+use super::{Lost, Refusal, Whereabouts, ask, note};
 use crate::redis::space::tag;
 use crate::redis::url::at;
 use redis::{ConnectionAddr, ConnectionInfo, Value, cmd};
@@ -31,10 +31,10 @@ impl Whereabouts {
         let (mut is_uncovered, mut last) = (false, None);
         for node in nodes {
             let asked = ask(&self.tls, node.clone(), cmd("CLUSTER").arg("SLOTS")).await;
-            let answer = match asked.map_err(reason) {
+            let answer = match asked {
                 Ok(answer) => answer,
-                Err(error) => {
-                    last = Some(error?);
+                Err(refusal) => {
+                    note(&mut last, refusal)?;
                     continue;
                 }
             };

@@ -4,7 +4,7 @@
 //! All are asked at once, and the master is whom most of them name: one that was
 //! cut off from the others may still name who was it before.
 
-use super::{Lost, Refusal, Tls, ask, reason};
+use super::{Lost, Refusal, Tls, ask, note};
 use crate::redis::url::{Sentinels, at};
 use redis::{ConnectionInfo, Value, cmd};
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ pub(super) async fn master(
                 }
                 None => is_unknown = true,
             },
-            Ok(Err(refusal)) => last = Some(reason(refusal)?),
+            Ok(Err(refusal)) => note(&mut last, refusal)?,
             // It ended with the thread.
             Err(_) => {}
         }
