@@ -11,8 +11,8 @@ use lockport_soak::schedule::{Fault, Shape, Storage};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long the load of a round runs.
-const LOAD: Duration = Duration::from_secs(10);
+/// How long the load of a round runs: longer than a recovery lasts.
+const LOAD: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_on_an_embedded_store_keeps_every_promise_under_faults() {
@@ -43,7 +43,7 @@ async fn keeps_every_promise(storage: Storage, nodes: usize) {
             nodes,
             load: LOAD,
         },
-        faults: faults(),
+        faults: Fault::defaults(),
         size: LoadSize::DEFAULT,
         validates_readers: false,
         places: Places {
@@ -59,11 +59,4 @@ async fn keeps_every_promise(storage: Storage, nodes: usize) {
         let path = report::write(&scratch.join("soak"), &plan, &round).expect("there is room");
         panic!("a promise was broken; the history is in {}", path.display());
     }
-}
-
-/// All but the death of Redis: a recovery outlasts a short round. Those rounds are
-/// long ones, of `cargo xtask soak`.
-fn faults() -> Vec<Fault> {
-    let all = Fault::defaults().into_iter();
-    all.filter(|it| *it != Fault::StoreKill).collect()
 }

@@ -48,7 +48,7 @@ pub enum StoreUrl {
 #[derive(Clone)]
 pub struct RedisUrl {
     text: String,
-    url: Url,
+    url: Box<Url>,
 }
 
 // Less than the shortest lease, and a pause of the machine would be the node's
@@ -125,7 +125,7 @@ impl RedisUrl {
     fn parse(text: String) -> Result<Self, String> {
         // Whatever it is, there may be a password in it.
         let shown = hidden(&text);
-        match text.parse() {
+        match text.parse().map(Box::new) {
             Ok(url) => Ok(Self { text, url }),
             Err(InvalidUrl::Scheme) => Err(format!(
                 "must be \"memory:\", \"embedded:DIR\" or \"redis://HOST:PORT/DB?space=NAME\", \

@@ -195,7 +195,7 @@ impl Crowded {
             assert!(first < second, "in the order in which they came");
         }
         token_of(&told, self.behind.id);
-        let cancelled = News::Refused(self.wait.id, AcquireError::Cancelled);
+        let cancelled = News::Refused(self.wait.id, 0, AcquireError::Cancelled);
         assert_eq!(times(&told, &cancelled), 1);
         let unattached = News::Unattached(self.session.id, self.attachment);
         assert_eq!(times(&told, &unattached), 1);
@@ -229,7 +229,7 @@ fn times(told: &[News], news: &News) -> usize {
 #[track_caller]
 fn token_of(told: &[News], id: GrantId) -> Token {
     let granted = told.iter().filter_map(|it| match it {
-        News::Granted(of, granted) if *of == id => granted.own_token(),
+        News::Granted(of, _, granted) if *of == id => granted.own_token(),
         _ => None,
     });
     let tokens: Vec<Token> = granted.collect();
