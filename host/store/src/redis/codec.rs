@@ -6,11 +6,13 @@
 
 mod answers;
 mod arguments;
+mod fields;
+mod messages;
 
-pub(crate) use answers::{
-    Beaten, Claimed, Heading, Malformed, Message, News, Reached, Reply, event,
-};
+pub(crate) use answers::{Beaten, Claimed, Heading, Reached, Reply};
 pub(crate) use arguments::Arguments;
+pub(crate) use fields::Malformed;
+pub(crate) use messages::{Message, News, event};
 
 use crate::core::{Limits, STEPS};
 use crate::name::LockName;

@@ -172,13 +172,17 @@ impl Sessions {
         session: SessionId,
         principal: Principal,
     ) -> Result<(), SessionError> {
-        let reply = self
-            .call(Arguments::close_session(session, &principal))
-            .await?;
-        let closed = reply.session().map_err(CallError::from);
-        closed.map_err(StoreError::from)??;
-        self.table().cut(session);
-        Ok(())
+        loop {
+            let close = Arguments::close_session(session, &principal);
+            let closed = self.call(close).await?.closed();
+            let has_more = closed
+                .map_err(CallError::from)
+                .map_err(StoreError::from)??;
+            self.table().cut(session);
+            if !has_more {
+                return Ok(());
+            }
+        }
     }
 
     /// A grant of a session was taken away.

@@ -1,28 +1,17 @@
 //! What the functions of the library answer, and what they send to nodes.
 
-use super::super::asking::AskerNumber;
-use super::super::space::Epoch;
-use super::{Held, to_mode};
+use super::Held;
+use super::fields::{Fields, Malformed, Result, parse};
 use crate::core::{Acquired, AttachedSession};
-use crate::id::{GrantId, SessionId, TransactionId};
-use crate::name::{InvalidName, LockName};
+use crate::id::{GrantId, SessionId};
+use crate::name::LockName;
 use crate::store::{
-    AcquireError, Attachment, Cancelled, CommitError, Committed, Cycle, EventKind, Field,
-    ForceError, Grant, Granted, Holder, Invalid, Link, Lock, LockEvent, LockHolder, LockWaiter,
-    LostGrant, Party, Principal, ReleaseError, Released, RenewError, Resolved, Revision,
-    SessionError, Taken, Token,
+    AcquireError, Attachment, Cancelled, CommitError, Committed, ForceError, Grant, Holder, Lock,
+    ReleaseError, Released, RenewError, Resolved, Revision, SessionError, Taken, Token,
 };
 use crate::time::Time;
 use bytes::Bytes;
-use rmpv::Value;
 use std::time::Duration;
-
-/// An answer that no library of ours gives.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an answer is not understood: {0}")]
-pub(crate) struct Malformed(String);
-
-type Result<T> = std::result::Result<T, Malformed>;
 
 /// What the answer to a call begins with, whatever was to be done.
 #[derive(Clone, Debug)]
@@ -55,32 +44,6 @@ pub(crate) struct Reached {
     pub(crate) token: Token,
     pub(crate) revision: Revision,
     pub(crate) commit: u64,
-}
-
-/// What a node is told.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Message {
-    /// In which epoch it was sent.
-    pub(crate) epoch: Epoch,
-    /// The number of the message.
-    pub(crate) number: u64,
-    pub(crate) what: News,
-}
-
-/// See [`Message`].
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum News {
-    /// A wait ended well, for those up to this asker. It is to be claimed, unless
-    /// nothing was acquired.
-    Granted(GrantId, AskerNumber, Granted),
-    /// A wait ended otherwise, for those up to this asker.
-    Refused(GrantId, AskerNumber, AcquireError),
-    /// A grant has ended, by force or by another node.
-    Ended(GrantId),
-    /// A grant of a session was taken away.
-    Lost(SessionId, LostGrant),
-    /// The session has ended, or is attached elsewhere.
-    Unattached(SessionId, Attachment),
 }
 
 /// What became of a grant that is claimed.
@@ -117,10 +80,6 @@ pub(crate) struct Listed {
     /// A key and its value, the version in front.
     pub(crate) entries: Vec<(Vec<u8>, Bytes)>,
 }
-
-/// The parts of an answer that are still to be read.
-#[derive(Clone, Debug)]
-struct Fields(std::vec::IntoIter<Value>);
 
 // === impl Heading ===
 
@@ -171,7 +130,7 @@ impl Reply {
     /// For how long nothing will be done for lack of what the space was, if that
     /// is why nothing was.
     pub(crate) fn recovering(&self) -> Option<Duration> {
-        let left = self.fields.0.as_slice().first();
+        let left = self.fields.rest().first();
         let left = left.filter(|_| self.word == "recovering")?;
         left.as_u64().map(Duration::from_micros)
     }
@@ -186,7 +145,7 @@ impl Reply {
     pub(crate) fn promises(&self) -> Option<bool> {
         match self.word.as_str() {
             // With nothing behind it, it is the answer to a cancel.
-            "granted" => self.fields.0.as_slice().last()?.as_bool(),
+            "granted" => self.fields.rest().last()?.as_bool(),
             "claimed" | "committed" | "aborted" => Some(true),
             _ => None,
         }
@@ -289,10 +248,20 @@ impl Reply {
         taken.map(Ok)
     }
 
-    /// To `open_session`, `beat`, `close_session` and `recover_session`.
+    /// To `close_session`: whether something of it is left, which the next call
+    /// ends, or later ones by themselves.
+    pub(crate) fn closed(mut self) -> Result<std::result::Result<bool, SessionError>> {
+        Ok(match self.word.as_str() {
+            "closing" => Ok(true),
+            "closed" => Ok(false),
+            _ => Err(self.session_error()?),
+        })
+    }
+
+    /// To `open_session`, `beat` and `recover_session`.
     pub(crate) fn session(mut self) -> Result<std::result::Result<(), SessionError>> {
         Ok(match self.word.as_str() {
-            "opened" | "beaten" | "closed" | "attached" => Ok(()),
+            "opened" | "beaten" | "attached" => Ok(()),
             _ => Err(self.session_error()?),
         })
     }
@@ -470,336 +439,4 @@ impl Reply {
     fn unknown(&self) -> Malformed {
         Malformed(format!("`{}`", self.word))
     }
-}
-
-// === impl Message ===
-
-impl Message {
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
-        let mut it = Fields::of(parse(bytes)?)?;
-        let (epoch, number) = (it.epoch()?, it.number()?);
-        let word = it.text()?;
-        let what = match word.as_str() {
-            "granted" => {
-                let (asker, id) = (it.number()?, it.grant()?);
-                let (since, remaining, waited) = (it.time()?, it.remaining()?, it.duration()?);
-                News::Granted(id, asker, it.granted(since, remaining, waited)?)
-            }
-            "timed-out" | "cancelled" | "deadlock" => {
-                let (asker, id) = (it.number()?, it.grant()?);
-                let error = match word.as_str() {
-                    "timed-out" => AcquireError::TimedOut,
-                    "cancelled" => AcquireError::Cancelled,
-                    _ => AcquireError::Deadlock(it.cycle()?),
-                };
-                News::Refused(id, asker, error)
-            }
-            "ended" => News::Ended(it.grant()?),
-            "lost" => {
-                let session = it.session()?;
-                let (token, names) = (it.number()?, it.names()?);
-                News::Lost(session, LostGrant { token, names })
-            }
-            "unattached" => News::Unattached(it.session()?, Attachment(it.number()?)),
-            _ => return Err(Malformed(format!("`{word}`"))),
-        };
-        Ok(Self {
-            epoch,
-            number,
-            what,
-        })
-    }
-}
-
-/// An event, as watchers are told of it.
-pub(crate) fn event(bytes: &[u8]) -> Result<LockEvent> {
-    let mut it = Fields::of(parse(bytes)?)?;
-    let (revision, time) = (it.number()?, it.time()?);
-    let word = it.text()?;
-    let kind = match word.as_str() {
-        "queued" => EventKind::Queued,
-        "granted" => EventKind::Granted,
-        "released" => EventKind::Released,
-        "expired" => EventKind::Expired,
-        "forced" => EventKind::Forced,
-        "left" => EventKind::Left,
-        _ => return Err(Malformed(format!("`{word}`"))),
-    };
-    Ok(LockEvent {
-        revision,
-        time,
-        kind,
-        names: it.names()?,
-        mode: it.mode()?,
-        token: it.number()?,
-        party: it.party()?,
-    })
-}
-
-// === impl Fields ===
-
-impl Fields {
-    /// Of values that stand one after the other.
-    fn one_by_one(bytes: &[u8]) -> Result<Self> {
-        let (mut rest, mut values) = (bytes, Vec::new());
-        while !rest.is_empty() {
-            let value = rmpv::decode::read_value(&mut rest);
-            values.push(value.map_err(|it| Malformed(it.to_string()))?);
-        }
-        Ok(Self(values.into_iter()))
-    }
-
-    fn of(value: Value) -> Result<Self> {
-        match value {
-            Value::Array(values) => Ok(Self(values.into_iter())),
-            // Lua has one thing for an empty list and an empty map.
-            Value::Map(entries) if entries.is_empty() => Ok(Self(Vec::new().into_iter())),
-            other => Err(Malformed(format!("{other} is no list"))),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.as_slice().is_empty()
-    }
-
-    fn next(&mut self) -> Result<Value> {
-        self.0
-            .next()
-            .ok_or_else(|| Malformed("it is too short".to_owned()))
-    }
-
-    fn list(&mut self) -> Result<Self> {
-        Self::of(self.next()?)
-    }
-
-    /// Every element, each of which is a list.
-    fn each<T>(mut self, mut read: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
-        let mut all = Vec::new();
-        while !self.is_empty() {
-            all.push(read(&mut self.list()?)?);
-        }
-        Ok(all)
-    }
-
-    fn number(&mut self) -> Result<u64> {
-        let value = self.next()?;
-        // Lua knows no other numbers than floating ones.
-        let whole = value.as_u64().or_else(|| {
-            let float = value.as_f64().filter(|it| *it >= 0.0 && it.fract() == 0.0);
-            float.map(|it| it as u64)
-        });
-        whole.ok_or_else(|| Malformed(format!("{value} is no number")))
-    }
-
-    fn time(&mut self) -> Result<Time> {
-        self.number().map(Time::from_micros)
-    }
-
-    fn duration(&mut self) -> Result<Duration> {
-        self.number().map(Duration::from_micros)
-    }
-
-    /// A duration, or -1 for none.
-    fn remaining(&mut self) -> Result<Option<Duration>> {
-        let is_none = self.0.as_slice().first().and_then(Value::as_i64) == Some(-1);
-        if is_none {
-            self.next().map(|_| None)
-        } else {
-            self.duration().map(Some)
-        }
-    }
-
-    fn truth(&mut self) -> Result<bool> {
-        let value = self.next()?;
-        value
-            .as_bool()
-            .ok_or_else(|| Malformed(format!("{value} is neither true nor false")))
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>> {
-        match self.next()? {
-            Value::String(text) => Ok(text.into_bytes()),
-            Value::Binary(bytes) => Ok(bytes),
-            other => Err(Malformed(format!("{other} is no text"))),
-        }
-    }
-
-    fn text(&mut self) -> Result<String> {
-        let bytes = self.bytes()?;
-        String::from_utf8(bytes).map_err(|it| Malformed(it.to_string()))
-    }
-
-    /// A text, or false.
-    fn text_or_false(&mut self) -> Result<Option<String>> {
-        if self.0.as_slice().first() == Some(&Value::Boolean(false)) {
-            return self.next().map(|_| None);
-        }
-        self.text().map(Some)
-    }
-
-    fn name(&mut self) -> Result<LockName> {
-        let text = self.text()?;
-        LockName::new(text).map_err(|it: InvalidName| Malformed(it.to_string()))
-    }
-
-    fn names(&mut self) -> Result<Vec<LockName>> {
-        let mut names = self.list()?;
-        let mut all = Vec::new();
-        while !names.is_empty() {
-            all.push(names.name()?);
-        }
-        Ok(all)
-    }
-
-    fn identity(&mut self) -> Result<u128> {
-        let bytes = self.bytes()?;
-        let bytes = <[u8; 16]>::try_from(bytes.as_slice());
-        let bytes = bytes.map_err(|_| Malformed("an identity has 16 bytes".to_owned()))?;
-        Ok(u128::from_be_bytes(bytes))
-    }
-
-    fn epoch(&mut self) -> Result<Epoch> {
-        self.identity().map(u128::to_be_bytes)
-    }
-
-    fn grant(&mut self) -> Result<GrantId> {
-        self.identity().map(GrantId::from_u128)
-    }
-
-    fn session(&mut self) -> Result<SessionId> {
-        self.identity().map(SessionId::from_u128)
-    }
-
-    fn mode(&mut self) -> Result<crate::store::Mode> {
-        let value = self.next()?;
-        let mode = value.as_i64().and_then(to_mode);
-        mode.ok_or_else(|| Malformed(format!("{value} is no mode")))
-    }
-
-    fn party(&mut self) -> Result<Party> {
-        Ok(Party {
-            principal: Principal::new(&self.text()?),
-            owner: self.text_or_false()?.map(Into::into),
-            label: self.text()?.into(),
-        })
-    }
-
-    fn granted(
-        &mut self,
-        since: Time,
-        remaining: Option<Duration>,
-        waited: Duration,
-    ) -> Result<Granted> {
-        let mut flat = self.list()?;
-        let (mut tokens, mut acquired) = (Vec::new(), Vec::new());
-        while !flat.is_empty() {
-            let (name, token) = (flat.name()?, flat.number()?);
-            if flat.number()? == 1 {
-                acquired.push(name.clone());
-            }
-            tokens.push((name, token));
-        }
-        Ok(Granted {
-            tokens,
-            acquired,
-            since,
-            remaining,
-            waited,
-        })
-    }
-
-    fn cycle(&mut self) -> Result<Cycle> {
-        let links = self.list()?.each(|it| {
-            Ok(Link {
-                waiter: it.text()?.into(),
-                name: it.name()?,
-            })
-        });
-        links.map(Cycle)
-    }
-
-    fn invalid(&mut self) -> Result<Invalid> {
-        let field = match self.text()?.as_str() {
-            "mode" => Field::Mode,
-            "permits" => Field::Permits,
-            "request-id" => Field::RequestId,
-            "session" => Field::Session,
-            other => return Err(Malformed(format!("`{other}` is no field"))),
-        };
-        let why = self.text()?;
-        Ok(Invalid { field, why })
-    }
-
-    fn life(&mut self) -> Result<Holder> {
-        let bytes = self.bytes()?;
-        let identity = |it: &[u8]| <[u8; 16]>::try_from(it).ok().map(u128::from_be_bytes);
-        let holder = match bytes.split_first() {
-            None => Some(Holder::Caller),
-            Some((b's', rest)) => {
-                identity(rest).map(|it| Holder::Session(SessionId::from_u128(it)))
-            }
-            Some((b't', rest)) => rest
-                .get(16..)
-                .and_then(identity)
-                .map(|it| Holder::Transaction(TransactionId::from_u128(it))),
-            Some(_) => None,
-        };
-        holder.ok_or_else(|| Malformed("nothing can hang on this".to_owned()))
-    }
-
-    fn lock(&mut self, name: LockName, now: Time) -> Result<Lock> {
-        let is_idle = self.0.as_slice().first() == Some(&Value::Boolean(false));
-        let mode = if is_idle {
-            self.next().map(|_| None)
-        } else {
-            self.mode().map(Some)
-        };
-        let mode = mode?;
-        let holders = self.list()?.each(|it| it.holder(now))?;
-        let holding = self.count()?;
-        let waiters = self.list()?.each(|it| it.waiter(now))?;
-        let waiting = self.count()?;
-        Ok(Lock {
-            name,
-            mode,
-            holders,
-            holding,
-            waiters,
-            waiting,
-        })
-    }
-
-    fn holder(&mut self, now: Time) -> Result<LockHolder> {
-        let (grant, token) = (self.grant()?, self.number()?);
-        let (party, holder) = (self.party()?, self.life()?);
-        let since = self.time()?;
-        Ok(LockHolder {
-            grant,
-            token,
-            party,
-            holder,
-            since,
-            remaining: self.remaining()?,
-            held_for: now.since(since),
-        })
-    }
-
-    fn waiter(&mut self, now: Time) -> Result<LockWaiter> {
-        Ok(LockWaiter {
-            party: self.party()?,
-            mode: self.mode()?,
-            waited: now.since(self.time()?),
-            remaining: self.time()?.since(now),
-        })
-    }
-
-    fn count(&mut self) -> Result<usize> {
-        let number = self.number()?;
-        usize::try_from(number).map_err(|it| Malformed(it.to_string()))
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Value> {
-    let mut rest = bytes;
-    rmpv::decode::read_value(&mut rest).map_err(|it| Malformed(it.to_string()))
 }

@@ -215,12 +215,13 @@ function Sessions.remaining_of(request)
   return math.max(of(request).due - S.now, 0)
 end
 
+-- Whoever closes a session asks until all of it has ended.
 function Sessions.close(id, principal)
-  local session, why = Sessions.find(id, principal)
-  if session then
+  local session = Sessions.get(id)
+  if session and not is_of(session, principal) then
+    return { 'not-holder' }
+  elseif session then
     Sessions.finish(session, 'closed')
-  elseif why == 'not-holder' then
-    return { why }
   end
-  return { 'closed' }
+  return { Sessions.get(id) and 'closing' or 'closed' }
 end

@@ -165,7 +165,7 @@ impl Crowded {
         assert_eq!(acquired.acquired().unwrap().0, refused);
         let opened = opened.session().unwrap();
         assert!(matches!(opened, Err(SessionError::Invalid(_))), "in use");
-        assert_eq!(closed.session().unwrap(), Ok(()));
+        assert_eq!(closed.closed().unwrap(), Ok(true));
         let looked = looked.locks([&self.last.names[0]]).unwrap().remove(0);
         assert_eq!((looked.holding, looked.waiting), (1, 2), "not free yet");
         // Nor is anything given to who waits in it.
@@ -245,7 +245,7 @@ fn a_session_with_very_many_grants_is_closed_in_steps() {
     let by = &crowded.session.party.principal;
     let close = Arguments::close_session(crowded.session.id, by);
     let (closed, done) = crowded.direct.call_counted(&close);
-    assert_eq!(closed.session().unwrap(), Ok(()));
+    assert_eq!(closed.closed().unwrap(), Ok(true));
     Crowded::check(crowded.direct.held, &done, held);
     crowded.check_is_over();
     crowded.end();
@@ -363,7 +363,7 @@ fn what_has_no_record_does_not_keep_others_from_ending() {
     direct.node = lives;
     direct.let_pass(LEASE);
     let close = Arguments::close_session(session.id, by);
-    assert_eq!(direct.call(&close).session().unwrap(), Ok(()));
+    assert_eq!(direct.call(&close).closed().unwrap(), Ok(false));
     let key = direct.key("n");
     for _ in 0..STEPS_MAX {
         direct.let_pass(PAUSE);

@@ -285,9 +285,8 @@ fn answer(operation: &Operation, reply: Reply) -> Answer {
         Do::Release(..) => Answer::Released(reply.released().unwrap()),
         Do::ForceRelease(..) => Answer::Taken(reply.taken().unwrap()),
         Do::Attach(id, _) => Answer::Attached(reply.attached(*id).unwrap().map(|it| it.0)),
-        Do::OpenSession(_) | Do::Beat(..) | Do::CloseSession(..) => {
-            Answer::Session(reply.session().unwrap())
-        }
+        Do::OpenSession(_) | Do::Beat(..) => Answer::Session(reply.session().unwrap()),
+        Do::CloseSession(..) => Answer::Session(reply.closed().unwrap().map(drop)),
         Do::Look(name) => Answer::Lock(reply.locks([name]).unwrap().remove(0)),
         Do::Tick => {
             let beaten = reply.node_beaten().unwrap();
