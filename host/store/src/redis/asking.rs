@@ -83,6 +83,8 @@ struct Asked {
     is_known: bool,
     /// Whether there may be something that nobody has heard of.
     may_stand: bool,
+    /// Whether it has to be asked again when no call about it is under way.
+    is_doubtful: bool,
 }
 
 /// Tells those who ask at this node from each other, over all ids: whoever asks
@@ -192,8 +194,9 @@ impl Asking {
         let claiming = async move {
             let claimed = asking.link.call_here(node, &claim).await;
             let claimed = claimed.and_then(|it| Ok(it.claimed()?));
-            if let Err(error) = &claimed {
-                asking.is_unanswered(&call, error);
+            if claimed.is_err() {
+                // It does, whether or not it is claimed.
+                asking.note(id, |asked| asked.may_stand = true);
             }
             asking.is_granted(call, handed, claimed_as(claimed, granted));
         };
@@ -262,11 +265,8 @@ impl Asking {
     pub(super) fn ask_again(self: &Arc<Self>) {
         let mut waiting: Vec<Arc<Call>> = Vec::new();
         for asked in self.table().asked.values_mut() {
-            // Where a call is under way, it is when that is answered.
-            if let (0, Some((call, _))) = (asked.calls, asked.replies.first()) {
-                asked.calls += 1;
-                waiting.push(call.clone());
-            }
+            asked.is_doubtful = true;
+            waiting.extend(asked.begin_again());
         }
         waiting.sort_by_key(|it| it.number);
         for call in waiting {
@@ -303,6 +303,7 @@ impl Asking {
             replies: Vec::new(),
             is_known: self.holds(id),
             may_stand: false,
+            is_doubtful: false,
         });
         if asked.pending >= ASKERS_MAX {
             return Err(AcquireError::Quota(format!(
@@ -337,7 +338,7 @@ impl Asking {
             let arguments = call.arguments(self.node.clock().now(), again);
             let reply = self.link.call_here(call.node, &arguments).await;
             drop(room);
-            if let Some(pause) = self.pause(&call, &reply) {
+            if let Some(pause) = self.pause(&call, again, &reply) {
                 tokio::time::sleep(pause).await;
             } else if self.answered(&call, reply, again, after) == Next::Nothing {
                 return;
@@ -353,19 +354,24 @@ impl Asking {
     fn pause(
         &self,
         call: &Call,
+        again: Option<AskerNumber>,
         reply: &Result<super::codec::Reply, CallError>,
     ) -> Option<Duration> {
-        let pause = recovery_pause(reply)?;
-        let patience = call.remaining(self.node.clock().now());
-        let asked = self.table();
-        let asked = asked.asked.get(&call.request.id);
-        let is_wanted = asked.is_some_and(|it| it.has(call.number));
-        (is_wanted && !patience.is_zero()).then(|| pause.min(patience))
+        let (pause, now) = (recovery_pause(reply)?, self.node.clock().now());
+        let table = self.table();
+        let asked = table.asked.get(&call.request.id)?;
+        let is_meant = |it: &&Arc<Call>| match again {
+            Some(last) => it.number <= last,
+            None => it.number == call.number,
+        };
+        let meant = asked.replies.iter().map(|it| &it.0).filter(is_meant);
+        let patience = meant.map(|it| it.remaining(now)).max()?;
+        (!patience.is_zero()).then(|| pause.min(patience))
     }
 
     /// The store has answered, or not.
     fn answered(
-        &self,
+        self: &Arc<Self>,
         call: &Arc<Call>,
         reply: Result<super::codec::Reply, CallError>,
         again: Option<AskerNumber>,
@@ -414,7 +420,7 @@ impl Asking {
 
     /// The store will say how it ends: that which was asked, or that which has taken
     /// its place and is asked for all who wait by then.
-    fn waits(&self, call: &Call, after: Recoveries) -> Next {
+    fn waits(self: &Arc<Self>, call: &Call, after: Recoveries) -> Next {
         let id = call.request.id;
         let mut table = self.table();
         let is_so = self.holdings.recoveries() == after;
@@ -425,7 +431,7 @@ impl Asking {
         if !is_so {
             return Next::AskAgain;
         }
-        self.settle(id, table);
+        self.call_ended(id, table);
         Next::Nothing
     }
 
@@ -520,12 +526,21 @@ impl Asking {
         Some(call)
     }
 
-    fn end_call(&self, id: GrantId) {
+    fn end_call(self: &Arc<Self>, id: GrantId) {
         let mut table = self.table();
         if let Some(asked) = table.asked.get_mut(&id) {
             asked.calls -= 1;
         }
+        self.call_ended(id, table);
+    }
+
+    /// There is a call less; perhaps another has waited for that.
+    fn call_ended(self: &Arc<Self>, id: GrantId, mut table: MutexGuard<'_, Table>) {
+        let again = table.asked.get_mut(&id).and_then(Asked::begin_again);
         self.settle(id, table);
+        if let Some(call) = again {
+            self.ask_once_more(call);
+        }
     }
 
     /// Forgets a request about which nothing is to come any more.
@@ -539,7 +554,8 @@ impl Asking {
         let asked = asked.remove();
         if asked.may_stand && !asked.is_known {
             self.holdings.ended(id);
-            self.leave(asked.node, id, asked.last);
+            // Nobody up to the last who has asked anything asks this any more.
+            self.leave(asked.node, id, table.count);
         }
     }
 
@@ -551,6 +567,18 @@ impl Asking {
 }
 
 impl Asked {
+    /// Begins a call for all who wait, if it has to be asked again and no call is
+    /// under way: in the name of who waits longest.
+    fn begin_again(&mut self) -> Option<Arc<Call>> {
+        if self.calls > 0 || !std::mem::take(&mut self.is_doubtful) {
+            return None;
+        }
+        let calls = self.replies.iter().map(|it| &it.0);
+        let call = calls.max_by_key(|it| it.asked + it.request.wait)?.clone();
+        self.calls = 1;
+        Some(call)
+    }
+
     /// Whether one who asked is still to be told.
     fn has(&self, number: AskerNumber) -> bool {
         self.replies.iter().any(|(it, _)| it.number == number)

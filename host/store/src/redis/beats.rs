@@ -133,6 +133,32 @@ impl Ears {
         }
     }
 
+    /// Fetches the messages that did not come.
+    pub(super) async fn fetch(
+        &self,
+        link: &Link,
+        on: &Connected,
+        node: NodeId,
+    ) -> Result<(), CallError> {
+        let mut from = 0;
+        loop {
+            let mut command = cmd("LRANGE");
+            command.arg(self.space.inbox(node));
+            command.arg(from).arg(from + CHUNK - 1);
+            let answer = on.ask(&command).await;
+            let answer = link.take(on, answer)?;
+            let messages: Vec<Vec<u8>> =
+                redis::from_redis_value(answer).map_err(|it| CallError::Refused(it.to_string()))?;
+            for message in &messages {
+                self.receive(node, message, false);
+            }
+            if messages.len() < CHUNK {
+                return Ok(());
+            }
+            from += CHUNK;
+        }
+    }
+
     fn tell(&self, node: NodeId, news: News, is_claimed: bool, after: Recoveries) {
         match news {
             News::Granted(id, last, granted) => {
@@ -254,8 +280,8 @@ impl Beats {
             } => {
                 self.ears.node.renewed(node, sent);
                 self.is_behind.store(is_behind, Ordering::Relaxed);
-                if messages > self.ears.inbox.acknowledged() {
-                    self.fetch(&connected, node).await?;
+                if messages > self.ears.inbox.acknowledged().1 {
+                    self.ears.fetch(&self.link, &connected, node).await?;
                 }
             }
         }
@@ -310,27 +336,6 @@ impl Beats {
         let left = connected.unsubscribe(&channel).await;
         self.link.take(connected, left)?;
         Ok(())
-    }
-
-    /// Fetches the messages that did not come.
-    async fn fetch(&self, connected: &Connected, node: NodeId) -> Result<(), CallError> {
-        let mut from = 0;
-        loop {
-            let mut command = cmd("LRANGE");
-            command.arg(self.link.space().inbox(node));
-            command.arg(from).arg(from + CHUNK - 1);
-            let answer = connected.ask(&command).await;
-            let answer = self.link.take(connected, answer)?;
-            let messages: Vec<Vec<u8>> =
-                redis::from_redis_value(answer).map_err(|it| CallError::Refused(it.to_string()))?;
-            for message in &messages {
-                self.ears.receive(node, message, false);
-            }
-            if messages.len() < CHUNK {
-                return Ok(());
-            }
-            from += CHUNK;
-        }
     }
 
     /// Fetches the events that were not published to this connection.

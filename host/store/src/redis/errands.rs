@@ -37,8 +37,8 @@ impl Errands {
         })
     }
 
-    /// Calls a function that can be called again and again, until it is
-    /// answered or the node that it is done for is over.
+    /// Calls a function that can be called again and again, until that is done or
+    /// the node that it is done for is over.
     pub(super) fn run(self: &Arc<Self>, node: NodeId, arguments: Arguments) {
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= ERRANDS_MAX {
             self.under_way.fetch_sub(1, Ordering::Relaxed);

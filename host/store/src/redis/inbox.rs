@@ -6,7 +6,7 @@
 //! tells how many were sent.
 //!
 //! Another server counts anew: a message that was sent in an earlier epoch is not
-//! taken in any more. What it said is found out when what the node had is said.
+//! taken in any more. The last of them are fetched before what the node has is said.
 
 use super::codec::{Malformed, Message, News};
 use super::space::Epoch;
@@ -47,9 +47,11 @@ impl Inbox {
         self.arriving().node
     }
 
-    /// The number up to which it has them all.
-    pub(super) fn acknowledged(&self) -> u64 {
-        self.arriving().next - 1
+    /// The number up to which it has them all, and in which epoch: in one that there
+    /// never is, if it has none.
+    pub(super) fn acknowledged(&self) -> (Epoch, u64) {
+        let arriving = self.arriving();
+        (arriving.epoch.unwrap_or_default(), arriving.next - 1)
     }
 
     /// Takes in a message to `node`. Answers what can be told now, in order; or
@@ -156,9 +158,9 @@ mod tests {
         assert_eq!(receive(1), [news(1)]);
         assert_eq!(receive(3), []);
         assert!(inbox.misses());
-        assert_eq!((receive(1), inbox.acknowledged()), (vec![], 1));
+        assert_eq!((receive(1), inbox.acknowledged().1), (vec![], 1));
         assert_eq!(receive(2), [news(2), news(3)]);
-        assert_eq!((inbox.misses(), inbox.acknowledged()), (false, 3));
+        assert_eq!((inbox.misses(), inbox.acknowledged().1), (false, 3));
     }
 
     #[test]
@@ -173,11 +175,11 @@ mod tests {
         assert_eq!(receive(before, 1), [news(1)]);
         assert_eq!(receive(before, 3), []);
         inbox.begin_epoch(node, since, 7);
-        assert_eq!((inbox.misses(), inbox.acknowledged()), (false, 7));
+        assert_eq!((inbox.misses(), inbox.acknowledged()), (false, (since, 7)));
         assert_eq!(receive(before, 8), []);
         assert_eq!(receive(since, 8), [news(8)]);
         inbox.begin_epoch(NodeId::mint(), before, 0);
-        assert_eq!(inbox.acknowledged(), 8, "it was another's");
+        assert_eq!(inbox.acknowledged().1, 8, "it was another's");
     }
 
     #[test]
@@ -186,6 +188,6 @@ mod tests {
         let inbox = Inbox::new(before);
         inbox.begin_anew(NodeId::mint());
         assert_eq!(inbox.receive(before, &message(EPOCHS[0], 1)), Ok(None));
-        assert_eq!(inbox.acknowledged(), 0);
+        assert_eq!(inbox.acknowledged().1, 0);
     }
 }

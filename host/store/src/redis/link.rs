@@ -529,6 +529,10 @@ impl Link {
                 Ok(state) => {
                     pause = PAUSE_MIN;
                     self.0.state.send_replace(state);
+                    if self.0.recover.is_some() && !self.0.space.is_said() {
+                        // The other link has found one more epoch meanwhile.
+                        self.breaks(number);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "the server cannot be used");

@@ -63,8 +63,10 @@ impl Ears {
         Ok(())
     }
 
-    /// The node is still there. What it was sent before is of no use any more.
+    /// The node is still there. What it was sent before is fetched: of what has ended
+    /// it must not say that it has it.
     async fn begin(&self, link: &Link, on: &Connected, node: NodeId) -> Result<(), CallError> {
+        self.fetch(link, on, node).await?;
         let (epoch, sent) = (link.space().epoch(), self.node.clock().now());
         let rejoin = Arguments::rejoin(self.node.lease(), true);
         let last = link.call_on(on, node, &rejoin).await?.rejoined()?;

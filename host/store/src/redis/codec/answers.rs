@@ -1,4 +1,4 @@
-//! What the functions of the library answer, and what they send to nodes.
+//! What the functions of the library answer.
 
 use super::Held;
 use super::fields::{Fields, Malformed, Result, parse};

@@ -1,6 +1,7 @@
 //! What the functions of the library are asked.
 
 use super::super::asking::AskerNumber;
+use super::super::space::Epoch;
 use super::{Held, Value, of_mode, packed};
 use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
 use crate::name::{Collection, LockName};
@@ -274,7 +275,7 @@ impl Arguments {
         Self::new(Operation::Leave, [])
     }
 
-    /// The node is still there, and has the messages up to `acknowledged`.
+    /// The node is still there; perhaps it begins to say what it has.
     pub(crate) fn rejoin(lease: Duration, begins: bool) -> Self {
         Self::new(Operation::Rejoin, [micros(lease), begins.into()])
     }
@@ -326,10 +327,15 @@ impl Arguments {
         Self::new(Operation::RecoverGrants, [list(each), asker.into()])
     }
 
-    /// Renews the node's lease; it has the messages up to `acknowledged`, and
+    /// Renews the node's lease; it has the messages of an epoch up to a number, and
     /// somebody watches there until `watched`.
-    pub(crate) fn node_beat(lease: Duration, acknowledged: u64, watched: Option<Time>) -> Self {
-        let values = [micros(lease), acknowledged.into(), moment(watched)];
+    pub(crate) fn node_beat(
+        lease: Duration,
+        (epoch, acknowledged): (Epoch, u64),
+        watched: Option<Time>,
+    ) -> Self {
+        let epoch = Value::Bytes(epoch.to_vec());
+        let values = [micros(lease), epoch, acknowledged.into(), moment(watched)];
         Self::new(Operation::NodeBeat, values)
     }
 

@@ -16,7 +16,7 @@
 -- An edge: { from, waiter, lock, blocker, to }, owners at its ends.
 
 -- How long a search that is not finished leaves the store to others.
-local PAUSE = 1000
+local SEARCH_PAUSE = 1000
 
 -- How many of a transaction's requests, or of those ahead of one, are looked at
 -- to see whether it waits for itself.
@@ -313,7 +313,7 @@ function Deadlock.search_from(request)
     return cycle_of(path)
   elseif not is_finished then
     if S.search_due == 0 then
-      S.search_due = S.now + PAUSE
+      S.search_due = S.now + SEARCH_PAUSE
     end
     if current() then
       call('ZADD', key('xl'), request.arrival, request.id)
@@ -378,7 +378,7 @@ function Deadlock.search_on()
   if S.search_due == 0 or S.search_due > S.now then
     return
   end
-  S.search_due = S.now + PAUSE
+  S.search_due = S.now + SEARCH_PAUSE
   local search = next_search()
   if not search then
     return settle()

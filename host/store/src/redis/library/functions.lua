@@ -90,10 +90,10 @@ OPERATIONS['recover_grants'] = Recovery.grants
 
 -- A node lives on: its lease is renewed, what it has acknowledged is forgotten,
 -- and a search for deadlocks goes on. Somebody watches there until `watched`.
-OPERATIONS['node_beat'] = function(lease, acknowledged, watched)
+OPERATIONS['node_beat'] = function(lease, epoch, acknowledged, watched)
   S.watched = math.max(S.watched, watched)
   Deadlock.search_on()
-  return Nodes.beat(lease, acknowledged)
+  return Nodes.beat(lease, epoch, acknowledged)
 end
 
 -- Somebody begins to watch: answers the number of the latest event.

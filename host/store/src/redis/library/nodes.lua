@@ -147,17 +147,21 @@ function Nodes.wait_leaves(request, node)
   return #request.nodes == 0
 end
 
--- Begins a node's lease, or renews it; it never revives.
-function Nodes.beat(lease, acknowledged)
+-- Renews a node's lease; it never revives. It has the messages of an epoch up to
+-- `acknowledged`.
+function Nodes.beat(lease, epoch, acknowledged)
   local record = Nodes.get(S.node)
   if not record or record.due <= S.now then
     return { 'gone' }
   end
   lasts(record, math.max(record.due, S.now + lease))
-  local kept = call('LLEN', key('i:') .. S.node)
-  local needless = kept - (record.number - acknowledged)
-  if needless > 0 then
-    call('LTRIM', key('i:') .. S.node, needless, -1)
+  -- Numbers of an earlier epoch were given to others.
+  if epoch == S.epoch then
+    local kept = call('LLEN', key('i:') .. S.node)
+    local needless = kept - (record.number - acknowledged)
+    if needless > 0 then
+      call('LTRIM', key('i:') .. S.node, needless, -1)
+    end
   end
   return { 'beaten', record.number, S.is_behind }
 end

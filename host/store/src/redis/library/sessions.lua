@@ -110,6 +110,7 @@ function Sessions.attach(id, principal)
   for _, member in ipairs(Groups.members(Groups.of_life('s' .. id))) do
     local request = Requests.get(member)
     if Requests.is_held(request) then
+      Nodes.asks_too(request, S.node, 0)
       held[#held + 1] = { request.id, request.locks, request.mode, request.token, request.since,
         request.principal, request.owner, request.label, request.repeatable }
     end

@@ -83,7 +83,7 @@ fn what_operations_cost_in_commands_is_known() {
     let claim = Arguments::claim(last, released.reached.token);
     let claimed = cost(&mut node, "claim", &claim).claimed().unwrap();
     assert!(matches!(claimed, Claimed::Held(_)), "{claimed:?}");
-    let beat = Arguments::node_beat(LEASE_DEFAULT, 1, None);
+    let beat = node.beat(1);
     cost(&mut node, "beat of a node", &beat);
     assert_eq!(costs, COSTS);
 }

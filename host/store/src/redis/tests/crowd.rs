@@ -98,7 +98,7 @@ fn l16_what_a_call_costs_does_not_depend_on_how_many_wait_for_the_lock() {
         claims.add(done);
         holder = next;
         if at % BEAT_EVERY == 0 {
-            let beat = Arguments::node_beat(super::direct::LEASE, sent, None);
+            let beat = node.beat(sent);
             if let Beaten::Lives { sent: number, .. } = node.call(&beat).node_beaten().unwrap() {
                 sent = number;
             }

@@ -167,6 +167,11 @@ impl Direct {
         self.clock.advance(time);
     }
 
+    /// A beat of the node, which has the messages up to a number.
+    pub(super) fn beat(&self, acknowledged: u64) -> Arguments {
+        Arguments::node_beat(LEASE, (self.space.epoch(), acknowledged), None)
+    }
+
     pub(super) fn acquire(&mut self, request: &Acquire) -> Reply {
         self.call(&self.acquiring(request))
     }

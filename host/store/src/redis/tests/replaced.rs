@@ -4,6 +4,7 @@
 use super::direct::Direct;
 use super::relay::Relay;
 use super::*;
+use crate::contract::repeatable;
 use crate::redis::codec::Arguments;
 use crate::redis::library::Library;
 use crate::store::Released;
@@ -109,6 +110,86 @@ fn a_wait_that_is_heard_of_after_a_recovery_began_is_asked_for_again() {
         relay.release();
         until_waiting(&other, "a", 1).await;
     });
+}
+
+#[test]
+fn who_waits_is_asked_for_again_even_if_another_was_just_asking_the_same() {
+    let server = Server::listening(&[]);
+    block_on(async {
+        let relay = Relay::to(server.port());
+        let (store, other) = (behind(&relay, SHORT).await, node(&server).await);
+        other
+            .acquire(of(TransactionId::mint(), &["a"]))
+            .await
+            .unwrap();
+        let request = repeatable(waiting(LONG, of_caller(&["a"])));
+        let waits = queue(&store, &request).await;
+        relay.hold([CALLS]);
+        // Another asks the same, and is not answered.
+        let mut also = store.acquire(request.clone());
+        assert!(poll_once(&mut also).await.is_none());
+        let means = &store.locks.means;
+        means.holdings.recover(means.node.clock().now(), true);
+        let ears = &store.locks.ears;
+        ears.inbox.begin_epoch(means.node.id(), [0; 16], 0);
+        ears.asking.ask_again();
+        other.cancel(request.id, caller().principal).await.unwrap();
+        until_waiting(&other, "a", 0).await;
+        let answer = also.await;
+        assert!(matches!(answer, Err(AcquireError::Store(_))), "{answer:?}");
+        let answer = waits.await;
+        assert_eq!(
+            answer,
+            Err(AcquireError::Cancelled),
+            "it was asked for again"
+        );
+    });
+}
+
+#[test]
+fn what_a_node_says_it_has_heard_in_an_earlier_epoch_is_not_forgotten_now() {
+    let server = Server::start();
+    let mut direct = Direct::new(&server, Library::Server);
+    let holder = of_caller(&["a"]);
+    direct.acquire(&holder);
+    let waits = waiting(LONG, of_caller(&["a"]));
+    direct.acquire(&waits);
+    direct.call(&Arguments::release(holder.id, &caller().principal));
+    let earlier = Arguments::node_beat(super::direct::LEASE, ([9; 16], 500), None);
+    direct.call(&earlier).node_beaten().unwrap();
+    let kept = |direct: &mut Direct| {
+        direct
+            .memory_of_keys()
+            .keys()
+            .any(|it| it.starts_with("i:"))
+    };
+    assert!(kept(&mut direct), "the node has not heard of its grant");
+    direct.call(&direct.beat(1)).node_beaten().unwrap();
+    assert!(!kept(&mut direct));
+}
+
+#[test]
+fn a_node_that_is_handed_a_session_has_its_grants() {
+    let server = Server::start();
+    let mut direct = Direct::new(&server, Library::Server);
+    let first = direct.node;
+    let session = session();
+    direct
+        .call(&Arguments::open_session(&session))
+        .session()
+        .unwrap()
+        .unwrap();
+    let principal = caller().principal;
+    direct.call(&Arguments::attach(session.id, &principal));
+    let held = repeatable(of_session(session.id, &["a"]));
+    direct.acquire(&held);
+    direct.go_as_another();
+    direct.call(&Arguments::attach(session.id, &principal));
+    // Somebody at the first, who had asked the same, goes without an answer.
+    direct.node = first;
+    direct.call(&Arguments::abandon(held.id, 7));
+    let look = direct.call(&Arguments::look([&name("a")]));
+    assert_eq!(look.locks([&name("a")]).unwrap()[0].holding, 1);
 }
 
 #[test]

@@ -30,10 +30,6 @@ const ABANDONED_MAX: u64 = 64 + 64 + 128;
 const PAUSE: Duration = Duration::from_millis(20);
 const STEPS_MAX: usize = 100;
 
-fn beat() -> Arguments {
-    Arguments::node_beat(super::direct::LEASE, 0, None)
-}
-
 /// Beats until something is so, and has each call looked at: what it did, and how
 /// many were held and waited before.
 fn beat_until(
@@ -47,7 +43,8 @@ fn beat_until(
         }
         direct.let_pass(PAUSE);
         let before = (direct.held, direct.waiting);
-        let (_, done) = direct.call_counted(&beat());
+        let beat = direct.beat(0);
+        let (_, done) = direct.call_counted(&beat);
         look(direct, &done, before);
     }
     panic!("it takes too many steps");
@@ -258,7 +255,8 @@ fn a_session_with_very_many_grants_runs_out_in_steps() {
     let mut crowded = Crowded::new(&server, TTL);
     let held = crowded.direct.held;
     crowded.direct.let_pass(TTL);
-    let (_, done) = crowded.direct.call_counted(&beat());
+    let beat = crowded.direct.beat(0);
+    let (_, done) = crowded.direct.call_counted(&beat);
     Crowded::check(crowded.direct.held, &done, held);
     assert!(crowded.direct.held < held, "it has begun");
     crowded.check_is_over();
@@ -367,7 +365,7 @@ fn what_has_no_record_does_not_keep_others_from_ending() {
     let key = direct.key("n");
     for _ in 0..STEPS_MAX {
         direct.let_pass(PAUSE);
-        direct.call(&beat());
+        direct.call(&direct.beat(0));
     }
     let nodes: u64 = direct.has_done("HLEN", &key, &[]);
     assert_eq!(nodes, 1, "the other is over");

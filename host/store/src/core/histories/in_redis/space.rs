@@ -180,7 +180,7 @@ impl Space {
             Do::CloseSession(id, by) => Arguments::close_session(*id, by),
             Do::End(transaction) => Arguments::end(self.node, *transaction),
             Do::Look(name) => Arguments::look([name]),
-            Do::Tick => Arguments::node_beat(LEASE, self.told, None),
+            Do::Tick => Arguments::node_beat(LEASE, (self.epoch, self.told), None),
         })
     }
 
