@@ -162,9 +162,14 @@ pub(crate) fn run<F: Future<Output = ()>>(world: World, test: impl FnOnce(Arc<Wo
 
 /// Runs a future on a runtime of its own, within reason.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    block_on_within(PATIENCE, future)
+}
+
+/// As [`block_on`], with a bound of its own.
+pub(crate) fn block_on_within<F: Future>(patience: Duration, future: F) -> F::Output {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_time().build().unwrap();
-    let bounded = async { tokio::time::timeout(PATIENCE, future).await };
+    let bounded = async { tokio::time::timeout(patience, future).await };
     runtime.block_on(bounded).expect("it ends within reason")
 }
 
