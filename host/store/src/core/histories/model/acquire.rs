@@ -157,7 +157,11 @@ impl Model {
                         (name.clone(), own.unwrap_or(token))
                     })
                     .collect(),
-                acquired: before.names(),
+                // In the order of the request that asks now, like the tokens.
+                acquired: (names.iter())
+                    .filter(|name| before.names().contains(name))
+                    .cloned()
+                    .collect(),
                 since,
                 remaining: until.map(|it| it.since(now)),
                 waited: since.since(before.asked_at),
