@@ -121,6 +121,7 @@ struct Inner {
     scopes: u64,
     operations: usize,
     kept: bool,
+    left: bool,
 }
 
 enum Phase {
@@ -150,6 +151,7 @@ impl Transaction {
                 scopes: 1,
                 operations: 0,
                 kept: false,
+                left: false,
             }),
         })
     }
@@ -189,6 +191,19 @@ impl Transaction {
     /// Whether a component asked to commit in spite of an error answer.
     pub fn kept(&self) -> bool {
         self.lock().kept
+    }
+
+    /// Notes that something is about to be done for the request that does not
+    /// belong to the transaction: a call to the world outside, or one that opts
+    /// out. It stays done whatever becomes of the transaction, so the request
+    /// is not run again.
+    pub fn leave(&self) {
+        self.lock().left = true;
+    }
+
+    /// Whether [`Transaction::leave`] was called.
+    pub fn has_left(&self) -> bool {
+        self.lock().left
     }
 
     /// What a component was told has changed since it was read, if it was: then

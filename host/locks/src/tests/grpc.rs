@@ -208,7 +208,9 @@ async fn a_deadline_is_kept_by_the_server_too() {
 
     // A stream, too. Asked by hand, because a client would give up by itself.
     let path = "/lockport.lock.v1.LockService/Watch";
-    let status = raw.call(path, &[("grpc-timeout", "1m")], frame(0, 0, b"")).await;
+    let status = raw
+        .call(path, &[("grpc-timeout", "1m")], frame(0, 0, b""))
+        .await;
     assert_eq!(reason(&status), Reason::DeadlineExceeded);
 }
 
