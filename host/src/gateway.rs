@@ -38,6 +38,7 @@ use lockport_engine::{Component, LockPattern};
 use lockport_store::Store;
 use outgoing::Outgoing;
 use pattern::{RouteLock, RouteSpec};
+use prometheus::IntCounter;
 use route::{Clash, Router};
 use std::collections::HashMap;
 use std::fmt;
@@ -55,6 +56,7 @@ pub struct Gateway {
     /// Requests that have no route.
     nowhere: RouteMetrics,
     transactions: TransactionMetrics,
+    reruns: IntCounter,
 }
 
 /// A loaded component, and what its manifest says of its requests.
@@ -67,6 +69,9 @@ pub struct Deployed {
     pub locks: Vec<LockPattern>,
     /// Components it may call.
     pub calls: Vec<String>,
+    /// Whether its requests can conflict: it has collections, or calls others
+    /// that may have some.
+    pub may_conflict: bool,
     /// How long a request may take.
     pub deadline: Duration,
     /// The largest body of a request, in bytes.
@@ -104,6 +109,7 @@ impl Gateway {
             store,
             nowhere: metrics.route(NOWHERE, NOWHERE),
             transactions: metrics.transactions(),
+            reruns: metrics.reruns(),
             metrics,
         };
         for (deployed, specs) in components {

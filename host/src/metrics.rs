@@ -50,6 +50,10 @@ const TRANSACTIONS: Named = (
     "lockport_transactions_total",
     "Transactions of requests: committed, discarded, or refused by the store and why.",
 );
+const RERUNS: Named = (
+    "lockport_reruns_total",
+    "How often a handler was run again because what it had read was not current any more.",
+);
 
 const CONNECTIONS: Named = ("lockport_connections", "Connections that are open now.");
 const ACCEPTED: Named = (
@@ -139,6 +143,7 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     refusals: IntCounterVec,
     transactions: IntCounterVec,
+    reruns: IntCounter,
     connections: IntGaugeVec,
     accepted: IntCounterVec,
 }
@@ -225,6 +230,7 @@ impl Metrics {
             request_seconds: register(&registry, HistogramVec::new(seconds, &route)),
             refusals: counters(REFUSALS, &["reason"]),
             transactions: counters(TRANSACTIONS, &["outcome"]),
+            reruns: register(&registry, IntCounter::with_opts(opts(RERUNS))),
             connections: register(
                 &registry,
                 IntGaugeVec::new(opts(CONNECTIONS), &["listener"]),
@@ -254,6 +260,11 @@ impl Metrics {
         TransactionMetrics(
             TransactionOutcome::ALL.map(|it| self.transactions.with_label_values(&[it.word()])),
         )
+    }
+
+    /// Runs of handlers after a conflict.
+    pub fn reruns(&self) -> IntCounter {
+        self.reruns.clone()
     }
 
     /// The connections of a listener.

@@ -239,6 +239,7 @@ fn load(engine: &Engine, bundle: &Bundle) -> Result<Arc<Component>, StartError> 
 fn deploy(component: Arc<Component>, manifest: Manifest, config: &NodeConfig) -> Deployed {
     let node_max = config.limits.request_body;
     Deployed {
+        may_conflict: !manifest.collections.is_empty() || !manifest.grants.calls.is_empty(),
         name: manifest.name.into(),
         component,
         locks: manifest.grants.locks,

@@ -7,9 +7,9 @@
 //!
 //! Decided means: a status below 400 commits, anything else discards, unless
 //! the handler asked to keep what it staged. A success is never sent before
-//! its commit, and an error never before everything is given back. A request
-//! that was told of a conflict answers that, whatever its handler makes of it:
-//! what it says comes from data that does not fit together.
+//! its commit, and an error never before everything is given back. Whatever a
+//! handler makes of data that does not fit together, or is not current any
+//! more, is not sent: an error or a trap is a conflict then, too.
 //!
 //! `End` is for whatever is known only later: a call is kept or rolled back
 //! once its whole answer is there, and an answer without a body says nothing
@@ -105,6 +105,22 @@ impl Held {
     }
 }
 
+/// What becomes of a run: as [`Held::decide`]; or, if the handler failed, whether
+/// it did for what it has read.
+pub async fn decide(
+    run: Result<Held, Refusal>,
+    transaction: &Transaction,
+) -> Result<(Parts, HeldBody), Refusal> {
+    match run {
+        Ok(held) => held.decide(Stake::Request(transaction)).await,
+        Err(refusal) if refusal.is_the_handlers() => {
+            transaction.discard().await.map_err(Refusal::Commit)?;
+            Err(refusal)
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
 /// Whether an answer with this status has no body, whatever its handler wrote.
 fn is_bodyless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
@@ -118,11 +134,7 @@ impl Stake<'_> {
                 let committed = transaction.commit().await;
                 committed.map(drop).map_err(Refusal::Commit)
             }
-            Self::Request(transaction) => {
-                let conflict = transaction.conflict();
-                transaction.abort();
-                conflict.map_or(Ok(()), |it| Err(Refusal::Commit(it)))
-            }
+            Self::Request(transaction) => transaction.discard().await.map_err(Refusal::Commit),
             Self::Call(nested) if success => {
                 nested.keep();
                 Ok(())

@@ -3,11 +3,24 @@
 //! The order of the steps is a promise: what is cheap and the client's own
 //! fault is refused first, locks are waited for before an instance is taken,
 //! and nothing is answered before the transaction has ended.
+//!
+//! ```text
+//!   route -> intake -> locks -> run -> decided -> out
+//!                                ^        |
+//!                                +--------+
+//!                          a conflict: when it is its turn
+//! ```
+//!
+//! The handler of a request that conflicts is run again, [`RERUNS_MAX`] times at
+//! most, as if it had never run: what it staged is discarded, its body is read
+//! again, and what it acquired is given back. The route's locks stay. A request
+//! that has done something outside of its transaction, or whose body is too
+//! large to be kept, is not run again.
 
 use super::calls::JoinedCalls;
-use super::commit::{self, BodySent, CommitPoint, Held, HeldBody, Stake};
+use super::commit::{self, BodySent, CommitPoint, Held, HeldBody};
 use super::identity::{self, RequestId};
-use super::intake::{Intake, Pump};
+use super::intake::{Intake, Pump, Reads};
 use super::outcome::Outcome;
 use super::outgoing::Outgoing;
 use super::rescue::Refusal;
@@ -28,6 +41,9 @@ use lockport_store::transaction::{Limits, Scope};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// How often the handler of a request is run again that conflicts.
+pub const RERUNS_MAX: u32 = 3;
 
 /// A request whose route is known.
 struct Routed {
@@ -87,17 +103,41 @@ impl Gateway {
         headers::check_request(&parts.headers)?;
         headers::clean_request(&mut parts.headers);
         let deadline = Instant::now() + owner.deadline;
-        let Intake { body, mut pump } = Intake::begin(body, owner.request_body).await?;
-        let request = Request::from_parts(parts, body);
+        let reads = match owner.may_conflict {
+            true => Reads::Again,
+            false => Reads::Once,
+        };
+        let mut intake = Intake::begin(body, owner.request_body, reads).await?;
         let mut ending = self.begin(&routed.route, id);
-        let work = self.answer(request, routed, &ending.transaction, id, deadline);
-        let held = Pump::alongside(&mut pump, work).await??;
-        // From here on it does not matter any more what the client still
-        // sends: a commit that has begun is not broken off for it.
-        let decided = held.decide(Stake::Request(&ending.transaction)).await;
+        let transaction = ending.transaction.clone();
+        let locked = locks::take(&transaction, &routed.route, &routed.params, deadline);
+        Pump::alongside(&mut intake.pump, locked).await??;
+        let mut reruns = 0;
+        let decided = loop {
+            let Some(body) = intake.body() else {
+                break Err(Refusal::Panicked);
+            };
+            let request = Request::from_parts(parts.clone(), body);
+            let run = self.run(request, &routed, &transaction, id, deadline);
+            let run = Pump::alongside(&mut intake.pump, run).await?;
+            // From here on it does not matter any more what the client still
+            // sends: a commit that has begun is not broken off for it.
+            let decided = commit::decide(run, &transaction).await;
+            let Err(Refusal::Commit(conflict @ CommitError::Conflict { .. })) = &decided else {
+                break decided;
+            };
+            if reruns == RERUNS_MAX || transaction.has_left() || !intake.is_there_again() {
+                break decided;
+            }
+            reruns += 1;
+            self.reruns.inc();
+            tracing::debug!(request_id = %id, %conflict, reruns, "is run again");
+            let again = locks::begin_again(&transaction, conflict, deadline);
+            Pump::alongside(&mut intake.pump, again).await??;
+        };
         ending.note(&decided);
         let (head, body) = decided?;
-        Ok(respond(head, body, pump, id))
+        Ok(respond(head, body, intake.pump, id))
     }
 
     /// Whose request it is. Brings its target into one form.
@@ -124,11 +164,11 @@ impl Gateway {
         })
     }
 
-    /// Locks, an instance, its answer up to the commit point.
-    async fn answer(
+    /// An instance, its answer up to the commit point.
+    async fn run(
         self: &Arc<Self>,
         request: Request<lockport_engine::Body>,
-        routed: Routed,
+        routed: &Routed,
         transaction: &Arc<Transaction>,
         id: &RequestId,
         deadline: Instant,
@@ -139,12 +179,12 @@ impl Gateway {
             sent,
         } = routed;
         let point = commit_point(request.version());
-        locks::take(transaction, &route, &params, deadline).await?;
         let calls = JoinedCalls::of_request(self, &route.owner, transaction, id, deadline);
-        let context = context(&route, params, id, deadline, transaction.scope(), calls);
+        let params = params.clone();
+        let context = context(route, params, id, deadline, transaction.scope(), calls);
         let component = &route.owner.component;
         let answer = component.answer(request, context, Admission::Queue).await?;
-        commit::hold(answer, point, sent, route.owner.response_held).await
+        commit::hold(answer, point, *sent, route.owner.response_held).await
     }
 
     fn begin(&self, route: &Route, id: &RequestId) -> Ending<'_> {

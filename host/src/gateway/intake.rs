@@ -10,6 +10,10 @@
 //! [`Pump`] is no task: whoever drives the request polls it on the side
 //! ([`Pump::alongside`]), so it ends with the request.
 //!
+//! A handler that is run again reads the body from its beginning. So what was
+//! read is kept, as long as that and what is buffered stay within
+//! [`AGAIN_BYTES`]; a handler whose body is larger is not run again.
+//!
 //! The limit on a body is kept here too, by what was announced before anything
 //! is read, and by what comes.
 
@@ -25,6 +29,9 @@ use std::task::{Context, Poll, Waker};
 
 /// How far the gateway reads ahead of a handler, in bytes.
 pub const BUFFER_BYTES: usize = 1 << 20;
+
+/// The largest body that can be read again, in bytes.
+pub const AGAIN_BYTES: usize = BUFFER_BYTES;
 
 /// Chunks shorter than this are copied together, in bytes. A chunk of its own
 /// costs its place in the queue and keeps what it was read into, however
@@ -57,7 +64,11 @@ pub struct Pump<B> {
 }
 
 /// The handler's side of a body.
-struct Reader(Arc<Shared>);
+struct Reader {
+    shared: Arc<Shared>,
+    /// One that is not the latest reads nothing any more.
+    number: u32,
+}
 
 #[derive(Default)]
 struct Shared(Mutex<State>);
@@ -70,18 +81,44 @@ struct State {
     buffered: usize,
     /// How it ended, once it has.
     end: Option<Result<(), IntakeError>>,
-    /// Nobody will read any more; what comes is thrown away.
+    /// How many readers there have been.
+    readers: u32,
+    /// The latest reader has gone.
     unread: bool,
+    /// What was read, for the next reader; `None` if there can be none.
+    kept: Option<Kept>,
     reader: Option<Waker>,
     pump: Option<Waker>,
 }
 
+#[derive(Default)]
+struct Kept {
+    chunks: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// Whether a body may be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// It is read once.
+    Once,
+    /// It may be, if it is not too large: what was read of it is kept.
+    Again,
+}
+
 /// A body for a handler and, unless it is there already, what brings it.
 pub struct Intake<B> {
-    /// For the handler.
-    pub body: lockport_engine::Body,
+    source: Source,
     /// What must be driven while the request lasts.
     pub pump: Option<Pump<B>>,
+}
+
+/// Where a handler's body comes from.
+enum Source {
+    Nothing,
+    /// It came in one piece.
+    Whole(Bytes),
+    Shared(Arc<Shared>),
 }
 
 impl<B> Intake<B>
@@ -91,16 +128,16 @@ where
 {
     /// Begins to take a body in. One that is known to be too large is refused
     /// unread; one that has arrived already needs no pump.
-    pub async fn begin(source: B, limit: u64) -> Result<Self, IntakeError> {
+    pub async fn begin(source: B, limit: u64, reads: Reads) -> Result<Self, IntakeError> {
         if source.is_end_stream() {
-            return Ok(Self::whole(Empty::new()));
+            return Ok(Self::arrived(Source::Nothing));
         }
         if source.size_hint().lower() > limit {
             return Err(IntakeError::TooLarge { limit });
         }
         let mut pump = Pump {
             source: Box::pin(source),
-            shared: Arc::default(),
+            shared: Arc::new(Shared::new(reads)),
             limit,
             taken: 0,
         };
@@ -110,32 +147,52 @@ where
         });
         match ended.await {
             Some(Err(error)) => Err(error),
-            Some(Ok(())) => Ok(Self::arrived(&pump.shared)),
+            Some(Ok(())) => Ok(Self::arrived(Source::of(&pump.shared))),
             None => Ok(Self {
-                body: Reader(pump.shared.clone())
-                    .map_err(BoxError::from)
-                    .boxed_unsync(),
+                source: Source::Shared(pump.shared.clone()),
                 pump: Some(pump),
             }),
         }
     }
 
-    fn arrived(shared: &Arc<Shared>) -> Self {
-        let mut state = shared.lock();
-        match (state.take_first(), state.is_empty()) {
-            (None, _) => Self::whole(Empty::new()),
-            (Some(only), true) => Self::whole(Full::new(only)),
-            (Some(first), false) => {
-                state.chunks.push_front(first);
-                Self::whole(Reader(shared.clone()))
-            }
-        }
+    fn arrived(source: Source) -> Self {
+        Self { source, pump: None }
     }
 
-    fn whole(body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static) -> Self {
-        Self {
-            body: body.map_err(Into::into).boxed_unsync(),
-            pump: None,
+    /// The body from its beginning, for a handler. Whoever was given it before
+    /// reads nothing any more. `None` if it cannot be read again.
+    pub fn body(&self) -> Option<lockport_engine::Body> {
+        Some(match &self.source {
+            Source::Nothing => boxed(Empty::new()),
+            Source::Whole(bytes) => boxed(Full::new(bytes.clone())),
+            Source::Shared(shared) => {
+                let number = shared.lock().begin()?;
+                let shared = shared.clone();
+                boxed(Reader { shared, number })
+            }
+        })
+    }
+
+    /// Whether [`Intake::body`] would give it once more.
+    pub fn is_there_again(&self) -> bool {
+        match &self.source {
+            Source::Nothing | Source::Whole(_) => true,
+            Source::Shared(shared) => shared.lock().kept.is_some(),
+        }
+    }
+}
+
+impl Source {
+    /// A body that has arrived.
+    fn of(shared: &Arc<Shared>) -> Self {
+        let mut state = shared.lock();
+        match (state.take_first(), state.is_empty()) {
+            (None, _) => Self::Nothing,
+            (Some(only), true) => Self::Whole(only),
+            (Some(first), false) => {
+                state.chunks.push_front(first);
+                Self::Shared(shared.clone())
+            }
         }
     }
 }
@@ -203,9 +260,22 @@ impl<B> Drop for Pump<B> {
 }
 
 impl Shared {
+    fn new(reads: Reads) -> Self {
+        let kept = match reads {
+            Reads::Once => None,
+            Reads::Again => Some(Kept::default()),
+        };
+        Self(Mutex::new(State {
+            kept,
+            ..State::default()
+        }))
+    }
+
     fn is_full(&self, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
-        let full = state.buffered >= BUFFER_BYTES;
+        // What nobody reads is taken in all the same: only so is it seen whether
+        // the client is still there.
+        let full = state.buffered >= BUFFER_BYTES && !state.unread;
         if full {
             state.pump = Some(cx.waker().clone());
         }
@@ -214,10 +284,11 @@ impl Shared {
 
     fn push(&self, data: Bytes) {
         let mut state = self.lock();
-        if state.unread || data.is_empty() {
+        if data.is_empty() || state.unread && state.kept.is_none() {
             return;
         }
         state.append(data);
+        state.forget_what_is_too_much();
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -239,6 +310,47 @@ impl Shared {
 }
 
 impl State {
+    /// Begins to be read, from the beginning: the number of who reads now. `None`
+    /// if that is not there any more.
+    fn begin(&mut self) -> Option<u32> {
+        if self.readers > 0 {
+            let kept = self.kept.replace(Kept::default())?;
+            self.buffered += kept.bytes;
+            for chunk in kept.chunks.into_iter().rev() {
+                self.chunks.push_front(chunk);
+            }
+        }
+        self.readers += 1;
+        self.unread = false;
+        Some(self.readers)
+    }
+
+    /// What is read next, and kept if it may be read again.
+    fn read(&mut self) -> Option<Bytes> {
+        let data = self.take_first()?;
+        self.buffered -= data.len();
+        if let Some(kept) = &mut self.kept {
+            kept.bytes += data.len();
+            kept.chunks.push(data.clone());
+        }
+        self.forget_what_is_too_much();
+        Some(data)
+    }
+
+    /// Lets go of what nobody will read: what was read of a body that is too large
+    /// to be read again, and all that comes if its reader has gone.
+    fn forget_what_is_too_much(&mut self) {
+        let kept = self.kept.as_ref().map_or(0, |it| it.bytes);
+        if kept + self.buffered > AGAIN_BYTES {
+            self.kept = None;
+        }
+        if self.unread && self.kept.is_none() {
+            self.chunks = VecDeque::new();
+            self.tail = Vec::new();
+            self.buffered = 0;
+        }
+    }
+
     fn append(&mut self, data: Bytes) {
         self.buffered += data.len();
         if data.len() < SHORT_BYTES {
@@ -280,9 +392,12 @@ impl Body for Reader {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, IntakeError>>> {
-        let mut state = self.0.lock();
-        if let Some(data) = state.take_first() {
-            state.buffered -= data.len();
+        let mut state = self.shared.lock();
+        if state.readers != self.number {
+            let gone = IntakeError::Broken("the request is run again".to_owned());
+            return Poll::Ready(Some(Err(gone)));
+        }
+        if let Some(data) = state.read() {
             let pump = state.pump.take();
             drop(state);
             wake(pump);
@@ -299,12 +414,12 @@ impl Body for Reader {
     }
 
     fn is_end_stream(&self) -> bool {
-        let state = self.0.lock();
+        let state = self.shared.lock();
         state.is_empty() && matches!(state.end, Some(Ok(())))
     }
 
     fn size_hint(&self) -> SizeHint {
-        let state = self.0.lock();
+        let state = self.shared.lock();
         let mut hint = SizeHint::new();
         hint.set_lower(state.buffered as u64);
         if matches!(state.end, Some(Ok(()))) {
@@ -316,15 +431,22 @@ impl Body for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
+        if state.readers != self.number {
+            return;
+        }
         state.unread = true;
-        state.chunks = VecDeque::new();
-        state.tail = Vec::new();
-        state.buffered = 0;
+        state.forget_what_is_too_much();
         let pump = state.pump.take();
         drop(state);
         wake(pump);
     }
+}
+
+fn boxed(
+    body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+) -> lockport_engine::Body {
+    body.map_err(Into::into).boxed_unsync()
 }
 
 fn wake(waker: Option<Waker>) {

@@ -1,12 +1,15 @@
-//! The locks that a route declares: named by its parameters, taken before an
-//! instance is, released by the commit.
+//! The locks of a request: those that its route declares, named by its
+//! parameters, taken before an instance is, released by the commit; and its turn
+//! after a conflict.
 
 use super::Route;
 use super::rescue::Refusal;
 use super::route::Params;
 use lockport_engine::Failure;
+use lockport_store::store::{AcquireError, CommitError};
+use lockport_store::transaction::LockError;
 use lockport_store::{LockName, Transaction};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Takes the locks of `route` for the transaction, waiting for them as long as
 /// the route says, and never beyond the deadline.
@@ -22,9 +25,31 @@ pub async fn take(
     let names = names(route, params)?;
     let left = deadline.saturating_duration_since(Instant::now());
     let acquiring = transaction.acquire_for_route(names, lock.wait.min(left));
-    // The store keeps the wait; this is for a store that does not answer.
-    match tokio::time::timeout(left, acquiring).await {
-        Ok(acquired) => acquired.map_err(Refusal::Lock),
+    within(left, acquiring).await
+}
+
+/// Has a transaction that conflicted begin again, when it is its turn.
+pub async fn begin_again(
+    transaction: &Transaction,
+    conflict: &CommitError,
+    deadline: Instant,
+) -> Result<(), Refusal> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match within(left, transaction.begin_again(conflict, left)).await {
+        Err(Refusal::Lock(LockError::Acquire(AcquireError::TimedOut | AcquireError::Held(_)))) => {
+            Err(Failure::Deadline.into())
+        }
+        begun => begun,
+    }
+}
+
+/// The store keeps the wait; this is for a store that does not answer.
+async fn within(
+    left: Duration,
+    asked: impl Future<Output = Result<(), LockError>>,
+) -> Result<(), Refusal> {
+    match tokio::time::timeout(left, asked).await {
+        Ok(done) => done.map_err(Refusal::Lock),
         Err(_) => Err(Failure::Deadline.into()),
     }
 }

@@ -153,6 +153,17 @@ impl Refusal {
         }
     }
 
+    /// Whether it is what a handler did: then it may come of what that has read.
+    pub fn is_the_handlers(&self) -> bool {
+        matches!(
+            self,
+            Self::Handler(Failure::Trapped(_) | Failure::NoResponse(_))
+                | Self::BadStatus(_)
+                | Self::WrongLength { .. }
+                | Self::HeldTooLarge { .. }
+        )
+    }
+
     /// The whole answer to the request `id`.
     pub fn response(&self, id: &RequestId) -> Response<Bytes> {
         let mut response = self.problem().response(id);

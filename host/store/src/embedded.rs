@@ -34,14 +34,15 @@ mod tests;
 mod writer;
 
 use crate::clock::Clock;
+use crate::core::check::{check_changes, check_versions};
 use crate::core::{CallerGrant, Core, Effect, Limits};
 use crate::id::CommitId;
 use crate::name::{Collection, Key, LockName};
 use crate::secret::SpaceKey;
 use crate::shell::{Changes, Shell, Timer, lock_operations};
 use crate::store::{
-    Answer, Commit, CommitError, Committed, Page, Party, Query, Resolved, Store, StoreError,
-    Versioned,
+    Answer, Commit, CommitError, Committed, Page, Party, Query, Reading, Resolved, Store,
+    StoreError, Versioned,
 };
 use crate::time::Time;
 use directory::Directory;
@@ -270,6 +271,18 @@ impl Store for Embedded {
 
     fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>> {
         Box::pin(self.writer.commit(commit))
+    }
+
+    fn validate(&self, reading: Reading) -> Answer<'_, Result<(), CommitError>> {
+        Box::pin(async move {
+            let read = reading.clone();
+            let (versions, changes) = self
+                .readers
+                .read(move |connection| rows::snapshot(connection, &read))
+                .await?;
+            check_versions(&reading.reads, &versions)?;
+            check_changes(&reading.ranges, &changes)
+        })
     }
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {

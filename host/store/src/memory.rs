@@ -5,7 +5,7 @@
 //! anything but a lock that somebody holds.
 
 use crate::clock::Clock;
-use crate::core::check::Current;
+use crate::core::check::{Current, check_changes, check_versions};
 use crate::core::records::{Forgotten, Outcome, Records};
 use crate::core::{Core, Effect, Limits};
 use crate::id::CommitId;
@@ -14,8 +14,8 @@ use crate::name::{Collection, Key};
 use crate::secret::SpaceKey;
 use crate::shell::{Shell, Timer, lock_operations};
 use crate::store::{
-    Answer, Commit, CommitError, Committed, Order, Page, Query, Resolved, Store, StoreError,
-    Versioned, Write,
+    Answer, Commit, CommitError, Committed, Order, Page, Query, Reading, Resolved, Store,
+    StoreError, Versioned, Write,
 };
 use crate::time::Time;
 use std::collections::{BTreeMap, HashMap};
@@ -122,6 +122,10 @@ impl Store for Memory {
         })
     }
 
+    fn validate(&self, reading: Reading) -> Answer<'_, Result<(), CommitError>> {
+        Box::pin(async move { self.read().validate(&reading) })
+    }
+
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
         Box::pin(async move { Ok(self.shell.step(|_, now, _| self.write().resolve(id, now))) })
     }
@@ -195,6 +199,12 @@ impl Data {
         Ok(committed)
     }
 
+    pub(crate) fn validate(&self, reading: &Reading) -> Result<(), CommitError> {
+        let (reads, ranges) = self.versions(&reading.reads, &reading.ranges);
+        check_versions(&reading.reads, &reads)?;
+        check_changes(&reading.ranges, &ranges)
+    }
+
     pub(crate) fn resolve(&mut self, id: CommitId, now: Time) -> Resolved {
         match self.records.get(id, now) {
             Err(Forgotten) => Resolved::Forgotten,
@@ -207,21 +217,31 @@ impl Data {
     }
 
     fn current(&self, commit: &Commit) -> Current {
-        let version = |collection, key| self.get(collection, key).map_or(0, |it| it.version);
-        let change = |it: &Collection| self.collections.get(it.name()).map_or(0, |it| it.change);
+        let (reads, ranges) = self.versions(&commit.reads, &commit.ranges);
+        let writes = commit.writes.iter();
         Current {
-            reads: commit
-                .reads
-                .iter()
-                .map(|(c, key, _)| version(c, key))
-                .collect(),
-            ranges: commit.ranges.iter().map(|(c, _)| change(c)).collect(),
-            writes: commit
-                .writes
-                .iter()
-                .map(|it| version(&it.collection, &it.key))
+            reads,
+            ranges,
+            writes: writes
+                .map(|it| self.version(&it.collection, &it.key))
                 .collect(),
         }
+    }
+
+    /// The versions that keys have now, and the change numbers of collections.
+    fn versions(
+        &self,
+        reads: &[(Collection, Key, u64)],
+        ranges: &[(Collection, u64)],
+    ) -> (Vec<u64>, Vec<u64>) {
+        let change = |it: &Collection| self.collections.get(it.name()).map_or(0, |it| it.change);
+        let versions = reads.iter().map(|(c, key, _)| self.version(c, key));
+        let changes = ranges.iter().map(|(c, _)| change(c));
+        (versions.collect(), changes.collect())
+    }
+
+    fn version(&self, collection: &Collection, key: &Key) -> u64 {
+        self.get(collection, key).map_or(0, |it| it.version)
     }
 
     fn apply(&mut self, write: Write) {

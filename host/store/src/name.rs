@@ -60,12 +60,48 @@ pub struct LockName(Arc<str>);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
+/// What the name of a lock of our own begins with, and what separates its
+/// parts: no name that comes from outside has a control character, so nobody
+/// outside can name one.
+const INTERNAL: char = '\u{1}';
+
 impl LockName {
     /// Checks and takes a name.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidName> {
         let text = text.as_ref();
         check(text, LOCK_NAME_BYTES_MAX)?;
         Ok(Self(text.into()))
+    }
+
+    /// The lock by which requests that conflicted over a key take turns; over
+    /// what was listed of a collection, without one.
+    pub(crate) fn turn(collection: &str, key: Option<&str>) -> Self {
+        let mut text = String::new();
+        Self::write_turn(&mut text, collection, key);
+        Self(text.into())
+    }
+
+    /// Writes such a name's text over `text`.
+    pub(crate) fn write_turn(text: &mut String, collection: &str, key: Option<&str>) {
+        text.clear();
+        for part in ["turn", collection].into_iter().chain(key) {
+            text.push(INTERNAL);
+            text.push_str(part);
+        }
+    }
+
+    /// Takes what was a name before, an internal one, too.
+    pub(crate) fn known(text: impl AsRef<str>) -> Result<Self, InvalidName> {
+        let text = text.as_ref();
+        match text.starts_with(INTERNAL) {
+            true => Ok(Self(text.into())),
+            false => Self::new(text),
+        }
+    }
+
+    /// Whether it is one of our own. Nobody outside may see it.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.0.starts_with(INTERNAL)
     }
 
     /// The name's text.

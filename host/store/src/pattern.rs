@@ -46,8 +46,11 @@ impl LockPattern {
         Ok(Self { text: text.into() })
     }
 
-    /// Whether `name` is of this pattern.
+    /// Whether `name` is of this pattern. No internal one is of any.
     pub fn matches(&self, name: &LockName) -> bool {
+        if name.is_internal() {
+            return false;
+        }
         let mut names = name.as_str().split('/');
         for segment in self.text.split('/') {
             let Some(part) = names.next() else {
@@ -80,7 +83,7 @@ impl LockPattern {
 }
 
 impl Permission {
-    /// Of every lock.
+    /// Of every lock but the internal ones.
     pub fn all() -> Self {
         Self(None)
     }
@@ -93,10 +96,11 @@ impl Permission {
     /// Whether it is one of the lock `name`.
     pub fn covers(&self, name: &LockName) -> bool {
         let patterns = self.0.as_ref();
-        patterns.is_none_or(|patterns| patterns.iter().any(|it| it.matches(name)))
+        !name.is_internal()
+            && patterns.is_none_or(|patterns| patterns.iter().any(|it| it.matches(name)))
     }
 
-    /// `None` if it is one of every lock.
+    /// `None` if it is one of every lock but the internal ones.
     pub(crate) fn patterns(&self) -> Option<&[LockPattern]> {
         self.0.as_deref()
     }

@@ -65,7 +65,8 @@ use crate::name::{Collection, Key};
 use crate::secret::SpaceKey;
 use crate::shell::{Ring, lock_operations};
 use crate::store::{
-    Answer, Commit, CommitError, Committed, Page, Query, Resolved, Store, StoreError, Versioned,
+    Answer, Commit, CommitError, Committed, Page, Query, Reading, Resolved, Store, StoreError,
+    Versioned,
 };
 use asking::Asking;
 use beats::{Beats, Ears};
@@ -435,6 +436,10 @@ impl Store for Redis {
     fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>> {
         let transactions = &self.locks.ears.asking.transactions;
         Box::pin(async move { state::commit(&self.locks.means, transactions, &commit).await })
+    }
+
+    fn validate(&self, reading: Reading) -> Answer<'_, Result<(), CommitError>> {
+        Box::pin(async move { state::validate(&self.locks.means, &reading).await })
     }
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {

@@ -176,10 +176,19 @@ pub trait Store: Send + Sync + 'static {
     /// writes are applied, the outcome is recorded under the commit's id, and
     /// every grant of the transaction is released and its waits end.
     ///
+    /// What is written while somebody else holds its [turn](crate::transaction)
+    /// is a conflict, too.
+    ///
     /// The same id again answers what was recorded, and changes nothing. A
     /// refusal is not recorded. An id older than [`MEMORY`], or than the oldest
     /// a store still has room to remember, is refused.
     fn commit(&self, commit: Commit) -> Answer<'_, Result<Committed, CommitError>>;
+
+    /// Whether everything that was read is still current, in one step: what is
+    /// answered from it is then as if it had been read at one moment. Changes
+    /// nothing, and needs no guard. The only refusals are
+    /// [`CommitError::Conflict`] and [`CommitError::Store`].
+    fn validate(&self, reading: Reading) -> Answer<'_, Result<(), CommitError>>;
 
     /// What became of a commit whose answer was lost. If nothing did, it is
     /// recorded as aborted in the same step, so that a delayed original is

@@ -10,16 +10,29 @@
 //! # A transaction
 //!
 //! ```text
-//!           commit (applied, refused or unknown), abort, drop
-//!   Open ----------------------------------------------------> Ended
-//!    |                                                           ^
-//!    | a read finds something else than an earlier one           |
-//!    +------------------> Poisoned ------------------------------+
-//!                          (commit answers the conflict)
+//!           commit, discard               applied, fenced, unknown; abort, drop
+//!   Open ----------------------> Sealed ----------------------------------> Ended
+//!    |  ^                        ^    |
+//!    |  |   begins again         |    | conflict: may begin again
+//!    |  +------------------------|----+
+//!    |                           | (answers the conflict)
+//!    +------------------> Poisoned
+//!      a read finds something else than an earlier one
 //! ```
 //!
-//! Nothing leads back, and every way to *Ended* gives the guards back: the
+//! Only a conflict leads back. Every way to *Ended* gives the guards back: the
 //! commit does in its own step, everything else by [`Store::end`].
+//!
+//! # Turns
+//!
+//! A transaction that conflicts begins again, and might conflict for ever with
+//! others that come and go. So before it begins again it queues for a lock of
+//! our own on what it conflicted over, its *turn*: a key, or a collection it
+//! listed. While it has the turn, a commit of anybody else that writes there is
+//! a conflict, and who made it queues behind. So every contender comes first
+//! once. What it acquired for its handler is given back before it queues,
+//! because whoever is ahead may need it. A turn is no guard: losing it loses
+//! only the place.
 //!
 //! # A scope
 //!
@@ -54,7 +67,7 @@ use crate::id::{CommitId, GrantId, TransactionId};
 use crate::name::LockName;
 use crate::store::{
     Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Mode, Party,
-    Principal, Resolved, Store, StoreError, Write,
+    Principal, Reading, ReleaseError, Resolved, Store, StoreError, Write,
 };
 use crate::time::Time;
 use guard::Grant;
@@ -102,14 +115,14 @@ pub struct Transaction {
     store: Arc<dyn Store>,
     limits: Limits,
     party: Party,
-    /// Before it read anything.
-    began: Time,
-    root: Arc<ScopeState>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     phase: Phase,
+    /// Before it read anything.
+    began: Time,
+    root: Arc<ScopeState>,
     overlay: Overlay,
     reads: Reads,
     /// What the transaction acquired and has not given back, oldest first. A
@@ -122,12 +135,22 @@ struct Inner {
     operations: usize,
     kept: bool,
     left: bool,
+    /// A component was refused a lock, which is what its answer is about.
+    was_refused_a_lock: bool,
 }
 
 enum Phase {
     Open,
     Poisoned(Stale),
+    Sealed,
     Ended,
+}
+
+/// Ends a transaction whose outcome is decided, or which nobody awaits any
+/// more; unless it may begin again.
+struct Deciding<'t> {
+    transaction: &'t Transaction,
+    may_begin_again: bool,
 }
 
 impl Transaction {
@@ -137,13 +160,10 @@ impl Transaction {
     pub fn begin(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
         Arc::new(Self {
             id: TransactionId::mint(),
-            began: store.now(),
-            store,
-            limits,
-            party: Party::node(&label),
-            root: Arc::new(ScopeState::root()),
             inner: Mutex::new(Inner {
                 phase: Phase::Open,
+                began: store.now(),
+                root: Arc::new(ScopeState::root()),
                 overlay: Overlay::new(scope::ROOT),
                 reads: Reads::default(),
                 grants: Vec::new(),
@@ -152,7 +172,11 @@ impl Transaction {
                 operations: 0,
                 kept: false,
                 left: false,
+                was_refused_a_lock: false,
             }),
+            store,
+            limits,
+            party: Party::node(&label),
         })
     }
 
@@ -179,7 +203,8 @@ impl Transaction {
 
     /// The scope of the component that serves the request.
     pub fn scope(self: &Arc<Self>) -> Scope {
-        Scope::new(self.clone(), self.root.clone())
+        let root = self.lock().root.clone();
+        Scope::new(self.clone(), root)
     }
 
     /// Whether nothing is staged. A transaction that staged nothing needs no
@@ -206,43 +231,90 @@ impl Transaction {
         self.lock().left
     }
 
-    /// What a component was told has changed since it was read, if it was: then
-    /// whatever it answers is computed from data that does not fit together.
-    /// The same error that [`Transaction::commit`] would answer.
-    pub fn conflict(&self) -> Option<CommitError> {
-        match &self.lock().phase {
-            Phase::Poisoned(stale) => Some(stale.clone().into()),
-            Phase::Open | Phase::Ended => None,
-        }
+    /// Seals every scope and applies what is staged, in one step. If nothing is,
+    /// it looks whether everything that was read is still current. A lost answer
+    /// is resolved by the commit's id; [`StoreError::Unavailable`] is left only
+    /// if that fails too. What a nested scope has staged that was not kept is
+    /// discarded. A transaction that is sealed answers [`CommitError::Aborted`].
+    ///
+    /// On any error nothing is applied. After a conflict the transaction may
+    /// [begin again](Self::begin_again), and has its guards until it does or is
+    /// dropped; otherwise it has ended. Dropping the future may leave the outcome
+    /// unknown; the guards are given back all the same.
+    pub async fn commit(&self) -> Result<Option<Committed>, CommitError> {
+        self.decide(async {
+            let (began, poisoned) = self.seal()?;
+            if let Some(stale) = poisoned {
+                return Err(stale.into());
+            }
+            match self.take_commit(began) {
+                Some(commit) => self.apply(commit).await.map(Some),
+                None => self.validate(began).await.map(|()| None),
+            }
+        })
+        .await
     }
 
-    /// Seals every scope and applies what is staged, in one step. Without
-    /// anything staged it only ends. A lost answer is resolved by the commit's
-    /// id; [`StoreError::Unavailable`] is left only if that fails too. What a
-    /// nested scope has staged that was not kept is discarded. A transaction
-    /// that has ended answers [`CommitError::Aborted`].
+    /// Seals every scope and discards what is staged. A conflict says that
+    /// something the transaction has read is not current any more: then whatever
+    /// its components answered is not to be told. It is not looked for if they
+    /// were refused a lock, which the answer is about, or read a single key.
     ///
-    /// On any error nothing is applied, and the transaction has ended.
-    /// Dropping the future may leave the outcome unknown; the guards are given
-    /// back all the same.
-    pub async fn commit(&self) -> Result<Option<Committed>, CommitError> {
-        // Also if this future is dropped, and after a refusal, which leaves the
-        // grants held. After a success there is nothing left to end.
-        let _end = EndOnDrop(self);
-        let Some(commit) = self.seal_for_commit()? else {
-            return Ok(None);
-        };
-        let id = commit.id;
-        match self.store.commit(commit).await {
-            Err(CommitError::Store(error @ StoreError::Unavailable(_))) => {
-                self.resolve(id, error).await.map(Some)
+    /// What becomes of the transaction is as for [`Transaction::commit`].
+    pub async fn discard(&self) -> Result<(), CommitError> {
+        self.decide(async {
+            let (began, poisoned) = self.seal()?;
+            if let Some(stale) = poisoned {
+                return Err(stale.into());
             }
-            answer => answer.map(Some),
+            let staged = self.lock().overlay.take();
+            let is_about_a_lock = self.lock().was_refused_a_lock;
+            if is_about_a_lock || staged.is_empty() && self.has_read_at_one_moment() {
+                return Ok(());
+            }
+            self.look_at_reads(began).await
+        })
+        .await
+    }
+
+    /// Begins again after a conflict, when it is its turn at what that was about:
+    /// it waits so long at most. Nothing is staged or read any more; what its
+    /// components acquired is given back, what the route did is still held.
+    /// Scopes of before stay closed. It has a turn only if nobody that it would
+    /// have to wait for waits for what it holds.
+    ///
+    /// On an error the transaction can only end.
+    pub async fn begin_again(
+        &self,
+        conflict: &CommitError,
+        wait: Duration,
+    ) -> Result<(), LockError> {
+        let acquired = {
+            let mut inner = self.lock();
+            if !matches!(inner.phase, Phase::Sealed) {
+                return Err(LockError::Closed);
+            }
+            inner.begin_again(self.store.now());
+            inner.take_acquired()
+        };
+        for grant in acquired {
+            let released = self.store.release(grant.id, Principal::node()).await;
+            if let Err(ReleaseError::Store(error)) = released {
+                return Err(LockError::Store(error));
+            }
+        }
+        let Some(turn) = turn_of(conflict) else {
+            return Ok(());
+        };
+        match self.queue_for(turn, wait).await {
+            Err(LockError::Acquire(AcquireError::Deadlock(_) | AcquireError::Quota(_))) => Ok(()),
+            queued => queued,
         }
     }
 
     /// Ends it now: what is staged is discarded, the guards are given back,
-    /// every scope is closed. Idempotent; after a commit it does nothing.
+    /// every scope is closed. Idempotent; of a commit that was applied it only
+    /// gives back what came too late to be released by it.
     pub fn abort(&self) {
         {
             let mut inner = self.lock();
@@ -256,20 +328,45 @@ impl Transaction {
         self.store.end(self.id);
     }
 
-    /// Ends the transaction for everybody else and takes what is to be applied;
-    /// `None` if nothing is.
-    fn seal_for_commit(&self) -> Result<Option<Commit>, CommitError> {
+    /// Runs what decides about the transaction, which ends with it unless that
+    /// is a conflict.
+    async fn decide<T>(
+        &self,
+        deciding: impl Future<Output = Result<T, CommitError>>,
+    ) -> Result<T, CommitError> {
+        let mut decision = Deciding {
+            transaction: self,
+            may_begin_again: false,
+        };
+        let decided = deciding.await;
+        decision.may_begin_again = matches!(decided, Err(CommitError::Conflict { .. }));
+        decided
+    }
+
+    /// Closes the transaction for every scope. When it began, and what its
+    /// components were told has changed.
+    fn seal(&self) -> Result<(Time, Option<Stale>), CommitError> {
         let mut inner = self.lock();
-        match std::mem::replace(&mut inner.phase, Phase::Ended) {
-            Phase::Ended => return Err(CommitError::Aborted),
-            Phase::Poisoned(stale) => return Err(stale.into()),
-            Phase::Open => {}
+        match std::mem::replace(&mut inner.phase, Phase::Sealed) {
+            Phase::Open => Ok((inner.began, None)),
+            Phase::Poisoned(stale) => Ok((inner.began, Some(stale))),
+            Phase::Sealed => Err(CommitError::Aborted),
+            Phase::Ended => {
+                inner.phase = Phase::Ended;
+                Err(CommitError::Aborted)
+            }
         }
+    }
+
+    /// What is to be applied; `None` if nothing is.
+    fn take_commit(&self, began: Time) -> Option<Commit> {
+        let mut inner = self.lock();
         let staged = inner.overlay.take();
         if staged.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let guards = inner.grants.iter().map(|it| Guarding {
+        let relied_on = |it: &&Arc<Grant>| it.origin != guard::Origin::Turn;
+        let guards = inner.grants.iter().filter(relied_on).map(|it| Guarding {
             grant: it.id,
             names: it.names.clone(),
         });
@@ -280,15 +377,60 @@ impl Transaction {
             value: staged.value,
             guard: staged.guard,
         });
-        Ok(Some(Commit {
+        Some(Commit {
             id: CommitId::mint(self.store.now()),
             transaction: self.id,
-            began: self.began,
+            began,
             guards: guards.collect(),
             reads: inner.reads.keys().collect(),
             ranges: inner.reads.ranges().collect(),
             writes: writes.collect(),
-        }))
+        })
+    }
+
+    async fn apply(&self, commit: Commit) -> Result<Committed, CommitError> {
+        let id = commit.id;
+        match self.store.commit(commit).await {
+            Err(CommitError::Store(error @ StoreError::Unavailable(_))) => {
+                self.resolve(id, error).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether what was read is current, if it may not have been all along.
+    async fn validate(&self, began: Time) -> Result<(), CommitError> {
+        match self.has_read_at_one_moment() {
+            true => Ok(()),
+            false => self.look_at_reads(began).await,
+        }
+    }
+
+    fn has_read_at_one_moment(&self) -> bool {
+        self.lock().reads.are_of_one_moment()
+    }
+
+    async fn look_at_reads(&self, began: Time) -> Result<(), CommitError> {
+        let reading = {
+            let inner = self.lock();
+            Reading {
+                began,
+                reads: inner.reads.keys().collect(),
+                ranges: inner.reads.ranges().collect(),
+            }
+        };
+        self.store.validate(reading).await
+    }
+
+    /// Waits for its turn.
+    async fn queue_for(&self, turn: LockName, wait: Duration) -> Result<(), LockError> {
+        self.check_room()?;
+        let (id, granted) = self.ask(vec![turn], wait, None).await?;
+        let admitted = self.admit(id, &granted, guard::Origin::Turn);
+        if admitted.is_err() {
+            self.give_back(id).await;
+        }
+        admitted.map(drop)
     }
 
     /// Finds out what became of a commit whose answer was lost.
@@ -398,11 +540,47 @@ impl Drop for Transaction {
     }
 }
 
-/// Gives back what a transaction still holds.
-struct EndOnDrop<'a>(&'a Transaction);
-
-impl Drop for EndOnDrop<'_> {
+impl Drop for Deciding<'_> {
     fn drop(&mut self) {
-        self.0.store.end(self.0.id);
+        if !self.may_begin_again {
+            self.transaction.abort();
+        }
+    }
+}
+
+impl Inner {
+    /// As new, but for what is held and what was done outside.
+    fn begin_again(&mut self, now: Time) {
+        self.root.seal();
+        self.root = Arc::new(ScopeState::root());
+        self.phase = Phase::Open;
+        self.began = now;
+        self.overlay = Overlay::new(scope::ROOT);
+        self.reads = Reads::default();
+        self.operations = 0;
+        self.kept = false;
+        self.was_refused_a_lock = false;
+    }
+
+    /// The grants that components acquired, which are then the caller's.
+    fn take_acquired(&mut self) -> Vec<Arc<Grant>> {
+        let is_components = |it: &Arc<Grant>| it.origin == guard::Origin::Component;
+        let grants = std::mem::take(&mut self.grants);
+        let (acquired, kept) = grants.into_iter().partition(is_components);
+        self.grants = kept;
+        acquired
+    }
+}
+
+/// What has to be queued for after a conflict; nothing if it was about no key,
+/// but about the store having been replaced.
+fn turn_of(conflict: &CommitError) -> Option<LockName> {
+    match conflict {
+        CommitError::Conflict { collection, .. } if collection == "*" => None,
+        CommitError::Conflict { collection, key } => {
+            let key = Some(key.as_str()).filter(|it| *it != "*");
+            Some(LockName::turn(collection, key))
+        }
+        _ => None,
     }
 }

@@ -6,8 +6,8 @@ use lockport_store::statistics::Statistics;
 use lockport_store::store::{
     Acquire, AcquireError, Answer, Attached, Attachment, Cancelled, Commit, CommitError, Committed,
     ForceError, Grant, Granted, Lock, LockPage, LockQuery, OpenSession, Page, Principal, Query,
-    ReleaseError, Released, RenewError, Resolved, SessionError, StoreError, Taken, Versioned,
-    Watch, WatchError, WatchQuery,
+    Reading, ReleaseError, Released, RenewError, Resolved, SessionError, StoreError, Taken,
+    Versioned, Watch, WatchError, WatchQuery,
 };
 use lockport_store::{
     CommitId, GrantId, Key, LockName, Permission, SessionId, Time, TransactionId,
@@ -106,6 +106,10 @@ impl Store for Broken {
 
     fn commit(&self, _: Commit) -> Answer<'_, Result<Committed, CommitError>> {
         panic!("a bug in commit")
+    }
+
+    fn validate(&self, _: Reading) -> Answer<'_, Result<(), CommitError>> {
+        panic!("a bug in validate")
     }
 
     fn resolve(&self, _: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {

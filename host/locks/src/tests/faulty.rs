@@ -175,6 +175,10 @@ impl Store for Faulty {
         self.store.commit(commit)
     }
 
+    fn validate(&self, reading: Reading) -> Answer<'_, Result<(), CommitError>> {
+        self.store.validate(reading)
+    }
+
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {
         self.store.resolve(id)
     }

@@ -52,28 +52,32 @@ impl Body for Source {
 
 /// Reads a body to its end while its pump is driven.
 async fn read(source: Source, limit: u64) -> Result<Bytes, IntakeError> {
-    let Intake { body, mut pump } = Intake::begin(source, limit).await?;
-    let collected = Pump::alongside(&mut pump, body.collect()).await?;
+    let mut intake = Intake::begin(source, limit, Reads::Once).await?;
+    let body = intake.body().unwrap();
+    let pump = &mut intake.pump;
+    let collected = Pump::alongside(pump, body.collect()).await?;
     Ok(collected.unwrap().to_bytes())
+}
+
+/// Begins to take in a body of any size.
+async fn begin(source: Source, reads: Reads) -> Intake<Source> {
+    Intake::begin(source, u64::MAX, reads).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_body_that_is_there_needs_no_pump() {
-    let one = Intake::begin(Source::new(&[Some(b"abc")]), 3)
-        .await
-        .unwrap();
-    assert!(one.pump.is_none());
-    assert_eq!(one.body.size_hint().exact(), Some(3));
-
-    let many = Intake::begin(Source::new(&[Some(b"a"), Some(b"b")]), 3)
-        .await
-        .unwrap();
-    assert!(many.pump.is_none());
-    assert_eq!(many.body.size_hint().exact(), Some(2));
-    assert_eq!(many.body.collect().await.unwrap().to_bytes(), "ab");
-
-    let none = Intake::begin(Source::new(&[]), 0).await.unwrap();
-    assert!(none.pump.is_none() && none.body.is_end_stream());
+    let begin = async |chunks: &[_]| {
+        let intake = Intake::begin(Source::new(chunks), 3, Reads::Once).await;
+        let intake = intake.unwrap();
+        assert!(intake.pump.is_none());
+        intake.body().unwrap()
+    };
+    let one = begin(&[Some(b"abc")]).await;
+    assert_eq!(one.size_hint().exact(), Some(3));
+    let many = begin(&[Some(b"a"), Some(b"b")]).await;
+    assert_eq!(many.size_hint().exact(), Some(2));
+    assert_eq!(many.collect().await.unwrap().to_bytes(), "ab");
+    assert!(begin(&[]).await.is_end_stream());
 }
 
 #[tokio::test]
@@ -86,7 +90,9 @@ async fn a_body_that_comes_in_parts_arrives_whole() {
 async fn a_body_that_announces_too_much_is_refused_unread() {
     let mut source = Source::new(&[None, Some(b"abcde")]);
     source.announced = Some(5);
-    let refused = Intake::begin(source, 4).now_or_never().unwrap();
+    let refused = Intake::begin(source, 4, Reads::Once)
+        .now_or_never()
+        .unwrap();
     assert!(matches!(
         refused.err(),
         Some(IntakeError::TooLarge { limit: 4 })
@@ -117,8 +123,8 @@ async fn a_body_that_breaks_off_ends_the_work() {
 async fn the_pump_reads_ahead_of_the_handler_and_no_further_than_the_buffer() {
     const CHUNK: &[u8] = &[0; BUFFER_BYTES / 2];
     let source = Source::new(&[None, Some(CHUNK), Some(CHUNK), Some(CHUNK), Some(b"end")]);
-    let intake = Intake::begin(source, u64::MAX).await.unwrap();
-    let (mut body, mut pump) = (intake.body, intake.pump);
+    let intake = begin(source, Reads::Once).await;
+    let (mut body, mut pump) = (intake.body().unwrap(), intake.pump);
     let mut idle = Box::pin(Pump::alongside(&mut pump, std::future::pending::<()>()));
     assert!((&mut idle).now_or_never().is_none());
     drop(idle);
@@ -139,8 +145,8 @@ async fn what_comes_in_many_short_chunks_is_kept_in_few() {
     const COUNT: usize = 4 * JOINED_BYTES;
     let mut source = Source::new(&[None]);
     source.chunks.extend(vec![Some(b"x" as &[u8]); COUNT]);
-    let Intake { body, pump } = Intake::begin(source, u64::MAX).await.unwrap();
-    let mut pump = pump.unwrap();
+    let intake = begin(source, Reads::Once).await;
+    let (body, mut pump) = (intake.body().unwrap(), intake.pump.unwrap());
     std::future::poll_fn(|cx| pump.poll(cx)).await.unwrap();
     {
         let state = pump.shared.lock();
@@ -162,24 +168,85 @@ async fn short_and_long_chunks_keep_their_order() {
 async fn what_nobody_reads_is_taken_in_all_the_same() {
     // Only so is it seen whether the client is still there.
     const CHUNK: &[u8] = &[0; BUFFER_BYTES];
-    let source = Source::new(&[None, Some(CHUNK), Some(CHUNK), Some(CHUNK)]);
-    let intake = Intake::begin(source, u64::MAX).await.unwrap();
-    drop(intake.body);
-    let mut pump = intake.pump.unwrap();
-    let ended = std::future::poll_fn(|cx| pump.poll(cx)).await;
-    assert!(ended.is_ok());
-    assert_eq!(pump.taken, 3 * BUFFER_BYTES as u64);
+    for reads in [Reads::Once, Reads::Again] {
+        let source = Source::new(&[None, Some(CHUNK), Some(CHUNK), Some(CHUNK)]);
+        let intake = begin(source, reads).await;
+        drop(intake.body());
+        let mut pump = intake.pump.unwrap();
+        let ended = std::future::poll_fn(|cx| pump.poll(cx)).await;
+        assert!(ended.is_ok());
+        assert_eq!(pump.taken, 3 * BUFFER_BYTES as u64);
+        assert_eq!(pump.shared.lock().buffered, 0, "nothing is kept of it");
+    }
 }
 
 #[tokio::test]
 async fn a_reader_that_is_left_behind_is_told() {
     let source = Source::new(&[None, None, Some(b"abc")]);
-    let intake = Intake::begin(source, 9).await.unwrap();
+    let intake = begin(source, Reads::Once).await;
+    let body = intake.body().unwrap();
     drop(intake.pump);
     // Without being told it would wait for ever.
-    let read = intake.body.collect().now_or_never().expect("it is told");
+    let read = body.collect().now_or_never().expect("it is told");
     assert_eq!(
         read.unwrap_err().to_string(),
         "the request's body broke off: the request is over"
     );
+}
+
+#[tokio::test]
+async fn a_body_is_read_again_from_its_beginning_wherever_it_was_left() {
+    const LONG: &[u8] = &[b'-'; SHORT_BYTES];
+    let chunks = [b"a", LONG, b"b", LONG, b"c"];
+    let whole = chunks.concat();
+    for came_at_once in [true, false] {
+        for read_before in 0..4 {
+            let mut source = Source::new(&[]);
+            source.chunks.extend(chunks.map(Some));
+            if !came_at_once {
+                source.chunks.push_front(None);
+            }
+            let mut intake = begin(source, Reads::Again).await;
+            let mut first = intake.body().unwrap();
+            let reading = async {
+                for _ in 0..read_before {
+                    first.frame().await.unwrap().unwrap();
+                }
+            };
+            Pump::alongside(&mut intake.pump, reading).await.unwrap();
+            let again = intake.body().unwrap();
+            // The one before is not gone yet, and reads nothing any more.
+            let left_behind = first.frame().await.unwrap();
+            assert!(left_behind.is_err());
+            drop(first);
+            let collected = Pump::alongside(&mut intake.pump, again.collect()).await;
+            assert_eq!(collected.unwrap().unwrap().to_bytes(), whole);
+            assert!(intake.body().is_some(), "and a third time");
+        }
+    }
+    let one = begin(Source::new(&[Some(b"abc")]), Reads::Again).await;
+    for _ in 0..2 {
+        let body = one.body().unwrap();
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abc");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_read_again_up_to_a_size_only() {
+    const HALF: &[u8] = &[0; AGAIN_BYTES / 2];
+    for (more, again) in [(&b""[..], true), (&b"x"[..], false)] {
+        let source = Source::new(&[None, Some(HALF), None, Some(HALF), None, Some(more)]);
+        let mut intake = begin(source, Reads::Again).await;
+        let body = intake.body().unwrap();
+        let read = Pump::alongside(&mut intake.pump, body.collect()).await;
+        let bytes = read.unwrap().unwrap().to_bytes().len();
+        assert_eq!(bytes, AGAIN_BYTES + more.len());
+        assert_eq!(intake.body().is_some(), again);
+    }
+    let source = Source::new(&[None, Some(b"abc")]);
+    let mut once = begin(source, Reads::Once).await;
+    let body = once.body().unwrap();
+    let read = Pump::alongside(&mut once.pump, body.collect()).await;
+    assert_eq!(read.unwrap().unwrap().to_bytes(), "abc");
+    assert!(once.body().is_none());
 }

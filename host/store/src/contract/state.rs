@@ -1,7 +1,7 @@
 //! What every store promises of state and of commits.
 
 use super::*;
-use crate::store::{LIST_BYTES_MAX, LIST_LIMIT_MAX, MEMORY, Resolved};
+use crate::store::{LIST_BYTES_MAX, LIST_LIMIT_MAX, MEMORY, Reading, Resolved};
 
 contract!(
     Narrow:
@@ -10,6 +10,8 @@ contract!(
     a_stale_read_is_a_conflict,
     a_stale_absence_is_a_conflict,
     a_stale_range_is_a_conflict,
+    what_was_read_is_valid_until_it_changes,
+    nobody_writes_what_is_somebody_else_s_turn,
     a_guarded_write_needs_its_lock,
     a_lost_guard_fences_the_whole_commit,
     a_guard_of_somebody_else_is_no_guard,
@@ -123,6 +125,59 @@ async fn a_stale_range_is_a_conflict(world: Arc<World>) {
     assert!(world.apply(first).await.is_ok());
     assert_eq!(world.apply(second).await, Err(conflict(&open(), "*")));
     assert_eq!(world.get(&open(), "b").await, None);
+}
+
+async fn what_was_read_is_valid_until_it_changes(world: Arc<World>) {
+    let number = world.write(&open(), &[("a", "1"), ("b", "1")]).await;
+    let reading = |change| Reading {
+        began: world.store.now(),
+        reads: vec![(open(), key("a"), number), (open(), key("c"), 0)],
+        ranges: vec![(open(), change)],
+    };
+    let valid = async |change| world.store.validate(reading(change)).await;
+    assert_eq!(valid(number).await, Ok(()));
+    let next = world.write(&open(), &[("b", "2")]).await;
+    assert_eq!(valid(number).await, Err(conflict(&open(), "*")));
+    assert_eq!(valid(next).await, Ok(()));
+    let last = world.write(&open(), &[("c", "2")]).await;
+    assert_eq!(valid(last).await, Err(conflict(&open(), "c")));
+    let empty = Reading {
+        began: world.store.now(),
+        reads: vec![],
+        ranges: vec![],
+    };
+    assert_eq!(world.store.validate(empty).await, Ok(()));
+}
+
+async fn nobody_writes_what_is_somebody_else_s_turn(world: Arc<World>) {
+    let owner = TransactionId::mint();
+    let turn_of = async |at: Option<&str>| {
+        let names = vec![LockName::turn(open().name(), at)];
+        let request = Acquire {
+            names,
+            ..of(owner, &["any"])
+        };
+        world.hold(&request).await;
+        request
+    };
+    let writing = |by| {
+        let mut commit = world.commit_of(by);
+        commit.writes = vec![put(&open(), "a", "1"), put(&guarded(), "a", "1")];
+        commit.writes[1].guard = None;
+        commit
+    };
+    let stranger = TransactionId::mint();
+    for (at, told) in [(Some("a"), "a"), (None, "*")] {
+        let turn = turn_of(at).await;
+        let refused = world.apply(writing(stranger)).await;
+        assert_eq!(refused, Err(conflict(&open(), told)));
+        assert!(world.apply(writing(owner)).await.is_ok());
+        // The commit has ended it.
+        assert!(world.apply(writing(stranger)).await.is_ok(), "{turn:?}");
+    }
+    // A key's turn is not another's.
+    turn_of(Some("b")).await;
+    assert!(world.apply(writing(stranger)).await.is_ok());
 }
 
 async fn a_guarded_write_needs_its_lock(world: Arc<World>) {

@@ -1,9 +1,10 @@
 //! Whether a transaction may be applied.
 
+use super::locks::LockSlot;
 use super::settling::in_between;
 use super::{Core, Effect};
 use crate::id::TransactionId;
-use crate::name::LockName;
+use crate::name::{Collection, Key, LockName};
 use crate::store::{Commit, CommitError, Holder, Mode, Token, Write};
 use crate::time::Time;
 
@@ -38,7 +39,9 @@ impl Core {
 
     fn check_all(&self, commit: &Commit, current: &Current) -> Result<(), CommitError> {
         self.check_guards(commit)?;
-        check_versions(commit, current)?;
+        check_versions(&commit.reads, &current.reads)?;
+        check_changes(&commit.ranges, &current.ranges)?;
+        self.check_turns(commit)?;
         let covered = commit.writes.iter().zip(&current.writes);
         for (write, version) in covered {
             if let Some(name) = &write.guard {
@@ -69,6 +72,31 @@ impl Core {
                 // A guard without names is not one; refuse it all the same.
                 None => CommitError::Aborted,
             });
+        }
+        Ok(())
+    }
+
+    /// Nobody else has a turn at what is written: whoever lost a race for it
+    /// before comes first now. Otherwise those who never queue could make it
+    /// conflict for ever.
+    fn check_turns(&self, commit: &Commit) -> Result<(), CommitError> {
+        let own = self.table.groups.transaction(commit.transaction);
+        let mut name = String::new();
+        for Write {
+            collection, key, ..
+        } in &commit.writes
+        {
+            for key in [Some(key.as_str()), None] {
+                LockName::write_turn(&mut name, collection.name(), key);
+                let turn = self.table.locks.get_by_text(&name);
+                let is_another = |it: &LockSlot| {
+                    let own = own.and_then(|own| self.table.own(it, own));
+                    !it.holders.is_empty() && own.is_none()
+                };
+                if turn.is_some_and(is_another) {
+                    return Err(conflict(collection, key.unwrap_or("*")));
+                }
+            }
         }
         Ok(())
     }
@@ -106,23 +134,37 @@ impl Core {
     }
 }
 
-/// Everything that was read is as it was.
-fn check_versions(commit: &Commit, current: &Current) -> Result<(), CommitError> {
-    for ((collection, key, seen), now) in commit.reads.iter().zip(&current.reads) {
-        if seen != now {
-            return Err(CommitError::Conflict {
-                collection: collection.name().to_owned(),
-                key: key.as_str().to_owned(),
-            });
-        }
+/// Every key that was read has the version that it has now.
+pub(crate) fn check_versions(
+    reads: &[(Collection, Key, u64)],
+    current: &[u64],
+) -> Result<(), CommitError> {
+    let stale = reads
+        .iter()
+        .zip(current)
+        .find(|(seen, now)| seen.2 != **now);
+    stale.map_or(Ok(()), |((collection, key, _), _)| {
+        Err(conflict(collection, key.as_str()))
+    })
+}
+
+/// No collection that was listed has changed.
+pub(crate) fn check_changes(
+    ranges: &[(Collection, u64)],
+    current: &[u64],
+) -> Result<(), CommitError> {
+    let stale = ranges
+        .iter()
+        .zip(current)
+        .find(|(seen, now)| seen.1 != **now);
+    stale.map_or(Ok(()), |((collection, _), _)| {
+        Err(conflict(collection, "*"))
+    })
+}
+
+fn conflict(collection: &Collection, key: &str) -> CommitError {
+    CommitError::Conflict {
+        collection: collection.name().to_owned(),
+        key: key.to_owned(),
     }
-    for ((collection, seen), now) in commit.ranges.iter().zip(&current.ranges) {
-        if seen != now {
-            return Err(CommitError::Conflict {
-                collection: collection.name().to_owned(),
-                key: "*".to_owned(),
-            });
-        }
-    }
-    Ok(())
 }

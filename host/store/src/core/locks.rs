@@ -59,6 +59,11 @@ impl Locks {
         self.find(name).map(|at| &self.slots[at])
     }
 
+    /// As [`Locks::get`], by the name's text.
+    pub(super) fn get_by_text(&self, name: &str) -> Option<&LockSlot> {
+        self.names.get(name).map(|at| &self.slots[*at])
+    }
+
     pub(super) fn find_or_add(&mut self, name: LockName) -> At<LockSlot> {
         let (slots, order) = (&mut self.slots, &mut self.order);
         *self.names.entry(name).or_insert_with_key(|name| {

@@ -9,10 +9,10 @@ use crate::core::check::Current;
 use crate::core::records::Outcome;
 use crate::id::CommitId;
 use crate::listing::{Bounds, Filling};
-use crate::name::{InvalidName, Key};
+use crate::name::{Collection, InvalidName, Key};
 use crate::secret::SpaceKey;
 use crate::store::{
-    Commit, Committed, LIST_LIMIT_MAX, Order, Page, Query, Token, Versioned, Write,
+    Commit, Committed, LIST_LIMIT_MAX, Order, Page, Query, Reading, Token, Versioned, Write,
 };
 use crate::time::Time;
 use bytes::Bytes;
@@ -142,20 +142,36 @@ pub(super) fn list(connection: &Connection, collection: &str, query: &Query) -> 
 
 /// What the tables have now of what a commit names.
 pub(super) fn current(connection: &Connection, commit: &Commit) -> Result<Current> {
-    let reads = commit.reads.iter();
-    let ranges = commit.ranges.iter();
     let writes = commit.writes.iter();
     Ok(Current {
-        reads: reads
-            .map(|(collection, key, _)| version(connection, collection.name(), key))
-            .collect::<Result<_>>()?,
-        ranges: ranges
-            .map(|(collection, _)| change(connection, collection.name()))
-            .collect::<Result<_>>()?,
+        reads: versions(connection, &commit.reads)?,
+        ranges: changes(connection, &commit.ranges)?,
         writes: writes
             .map(|it| version(connection, it.collection.name(), &it.key))
             .collect::<Result<_>>()?,
     })
+}
+
+/// The versions that keys have now, and the change numbers of collections, of the
+/// same moment.
+pub(super) fn snapshot(connection: &Connection, reading: &Reading) -> Result<(Vec<u64>, Vec<u64>)> {
+    let snapshot = connection.unchecked_transaction()?;
+    let versions = versions(&snapshot, &reading.reads)?;
+    Ok((versions, changes(&snapshot, &reading.ranges)?))
+}
+
+fn versions(connection: &Connection, reads: &[(Collection, Key, u64)]) -> Result<Vec<u64>> {
+    let reads = reads.iter();
+    reads
+        .map(|(collection, key, _)| version(connection, collection.name(), key))
+        .collect()
+}
+
+fn changes(connection: &Connection, ranges: &[(Collection, u64)]) -> Result<Vec<u64>> {
+    let ranges = ranges.iter();
+    ranges
+        .map(|(collection, _)| change(connection, collection.name()))
+        .collect()
 }
 
 /// Applies the writes of the commit `number`.

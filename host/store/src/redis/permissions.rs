@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 /// What is done to keys, by nodes and by the functions, each with what stands
 /// behind the key.
-const ON_KEYS: [(&str, &[&str]); 29] = [
+const ON_KEYS: [(&str, &[&str]); 30] = [
     ("DEL", &[]),
     ("EXISTS", &[]),
     ("GET", &[]),
@@ -20,6 +20,7 @@ const ON_KEYS: [(&str, &[&str]); 29] = [
     ("HDEL", &["f"]),
     ("HGET", &["f"]),
     ("HINCRBY", &["f", "1"]),
+    ("HMGET", &["f"]),
     ("HSCAN", &["0"]),
     ("HSET", &["f", "v"]),
     ("LINDEX", &["0"]),

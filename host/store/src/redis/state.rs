@@ -9,8 +9,8 @@ use crate::id::CommitId;
 use crate::listing::Bounds;
 use crate::name::{Collection, Key};
 use crate::store::{
-    Commit, CommitError, Committed, LIST_BYTES_MAX, LIST_LIMIT_MAX, Order, Page, Query, Resolved,
-    StoreError, Versioned,
+    Commit, CommitError, Committed, LIST_BYTES_MAX, LIST_LIMIT_MAX, Order, Page, Query, Reading,
+    Resolved, StoreError, Versioned,
 };
 use bytes::Bytes;
 use redis::{Value, cmd};
@@ -97,6 +97,26 @@ pub(super) async fn commit(
         transactions.committed(commit.transaction, &before);
         holdings.transaction_ended(commit.transaction);
         return Ok(committed);
+    }
+}
+
+pub(super) async fn validate(means: &Means, reading: &Reading) -> Result<(), CommitError> {
+    let Means { link, node, .. } = means;
+    loop {
+        // As for a commit.
+        let opened = link.space().opened();
+        if opened.is_none_or(|it| reading.began < it.since) {
+            return Err(replaced());
+        }
+        let reply = link
+            .call_as_is(node.id(), Arguments::validate(reading))
+            .await;
+        if let Some(pause) = recovery_pause(&reply) {
+            link.pause(pause).await;
+            continue;
+        }
+        let validated = reply.and_then(|it| Ok(it.validated()?));
+        return validated.map_err(StoreError::from)?;
     }
 }
 

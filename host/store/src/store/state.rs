@@ -77,6 +77,17 @@ pub struct Commit {
     pub writes: Vec<Write>,
 }
 
+/// What a transaction has read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// When it began, before it read anything.
+    pub began: Time,
+    /// The keys read and the version each had; 0 for absent.
+    pub reads: Vec<(Collection, Key, u64)>,
+    /// The collections listed and the change number each had.
+    pub ranges: Vec<(Collection, u64)>,
+}
+
 /// A grant that a commit relies on. Its names travel with it, because a store
 /// need not remember what an ended grant covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +126,8 @@ pub struct Committed {
 /// was changed, and the transaction's grants are still held.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// Something that was read is no longer current.
+    /// Something that was read is no longer current, or what is written is
+    /// somebody else's turn.
     #[error("`{key}` of `{collection}` has changed since it was read")]
     Conflict {
         /// The collection's name.

@@ -22,6 +22,8 @@ pub(super) enum Origin {
     Route,
     /// A component.
     Component,
+    /// A transaction that began again: its turn at what it had lost a race for.
+    Turn,
 }
 
 /// Locks a transaction holds, as handed to one component. Dropping it releases

@@ -97,6 +97,14 @@ impl Reads {
         Ok(())
     }
 
+    /// Whether nothing was read, or one key alone: then it was all read at one
+    /// moment, whatever has changed since.
+    pub(super) fn are_of_one_moment(&self) -> bool {
+        let is_listed = self.0.values().any(|it| it.change.is_some());
+        let keys: usize = self.0.values().map(|it| it.keys.len()).sum();
+        !is_listed && keys <= 1
+    }
+
     /// The version a key was read with.
     pub(super) fn version(&self, collection: &Collection, key: &Key) -> Option<u64> {
         self.0.get(collection)?.keys.get(key).copied()

@@ -61,7 +61,7 @@ impl Scope {
     /// From now on this scope answers `Closed`. What a component does after
     /// its response is set has no effect.
     pub fn seal(&self) {
-        self.state.is_sealed.store(true, Ordering::Release);
+        self.state.seal();
     }
 
     /// The value of a key: what is staged, else what the store has. Staged
@@ -187,7 +187,11 @@ impl Scope {
         let _turn = self.state.turn.lock().await;
         self.check_open_for_locks()?;
         self.transaction.check_room()?;
-        let (id, granted) = self.transaction.ask(names, wait, lease).await?;
+        let asked = self.transaction.ask(names, wait, lease).await;
+        if matches!(asked, Err(LockError::Acquire(_))) {
+            self.transaction.lock().was_refused_a_lock = true;
+        }
+        let (id, granted) = asked?;
         let admitted = self
             .check_open_for_locks()
             .and_then(|()| self.transaction.admit(id, &granted, Origin::Component));
@@ -205,9 +209,10 @@ impl Scope {
         if self.check_open(&inner).is_err() {
             return Vec::new();
         }
-        let is_inherited = |it: &&Arc<Grant>| match self.state.inherits {
-            Inherits::Route => it.origin == Origin::Route,
-            Inherits::UpTo(ordinal) => it.ordinal <= ordinal,
+        let is_inherited = |it: &&Arc<Grant>| match (it.origin, &self.state.inherits) {
+            (Origin::Turn, _) => false,
+            (origin, Inherits::Route) => origin == Origin::Route,
+            (_, Inherits::UpTo(ordinal)) => it.ordinal <= *ordinal,
         };
         let grants = inner.grants.iter().filter(is_inherited);
         grants.filter_map(|it| Guard::view(it, allowed)).collect()
@@ -308,7 +313,7 @@ impl Scope {
         match inner.phase {
             Phase::Open => Ok(()),
             Phase::Poisoned(_) => Err(StateError::Conflict),
-            Phase::Ended => Err(StateError::Closed),
+            Phase::Sealed | Phase::Ended => Err(StateError::Closed),
         }
     }
 
@@ -357,6 +362,10 @@ impl Drop for Nested {
 impl ScopeState {
     pub(super) fn root() -> Self {
         Self::new(ROOT, Inherits::Route)
+    }
+
+    pub(super) fn seal(&self) {
+        self.is_sealed.store(true, Ordering::Release);
     }
 
     fn new(number: ScopeNumber, inherits: Inherits) -> Self {

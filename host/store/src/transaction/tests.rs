@@ -1,6 +1,7 @@
 //! Transactions over the store in memory; what they ask of any store is in
 //! [`contract`](crate::contract).
 
+mod again;
 mod commit;
 mod guards;
 mod overlay;
@@ -36,9 +37,12 @@ impl Stage {
 
     /// Another transaction on the same store.
     fn another(&self) -> Arc<Transaction> {
-        let store = self.world.store.clone();
-        Transaction::begin(store, Limits::default(), "another".to_owned())
+        another(&self.world)
     }
+}
+
+fn another(world: &World) -> Arc<Transaction> {
+    Transaction::begin(world.store.clone(), Limits::default(), "another".to_owned())
 }
 
 fn value(text: &str) -> Bytes {

@@ -149,7 +149,7 @@ fn grants(connection: &Connection) -> Result<Vec<CallerGrant>> {
     )?;
     let grants = statement.query_map([], |row| {
         let names = row.get_ref(2)?.as_str()?.split('\n');
-        let names = names.map(|it| LockName::new(it).map_err(|it| invalid(2, it)));
+        let names = names.map(|it| LockName::known(it).map_err(|it| invalid(2, it)));
         Ok(CallerGrant {
             id: GrantId::from_u128(id(row.get(0)?)),
             repeatable: row.get(1)?,

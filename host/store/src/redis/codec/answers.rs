@@ -302,22 +302,35 @@ impl Reply {
     }
 
     pub(crate) fn committed(mut self) -> Result<std::result::Result<Committed, CommitError>> {
+        if self.word == "committed" {
+            let number = self.fields.number()?;
+            return Ok(Ok(Committed { number }));
+        }
+        self.uncommitted().map(Err)
+    }
+
+    /// To `validate`.
+    pub(crate) fn validated(self) -> Result<std::result::Result<(), CommitError>> {
+        if self.word == "current" {
+            return Ok(Ok(()));
+        }
+        self.uncommitted().map(Err)
+    }
+
+    fn uncommitted(mut self) -> Result<CommitError> {
         let it = &mut self.fields;
         Ok(match self.word.as_str() {
-            "committed" => Ok(Committed {
-                number: it.number()?,
-            }),
-            "aborted" => Err(CommitError::Aborted),
-            "too-old" => Err(CommitError::TooOld),
-            "conflict" => Err(CommitError::Conflict {
+            "aborted" => CommitError::Aborted,
+            "too-old" => CommitError::TooOld,
+            "conflict" => CommitError::Conflict {
                 collection: it.text()?,
                 key: it.text()?,
-            }),
-            "unguarded" => Err(CommitError::Unguarded { name: it.name()? }),
-            "fenced" => Err(CommitError::Fenced {
+            },
+            "unguarded" => CommitError::Unguarded { name: it.name()? },
+            "fenced" => CommitError::Fenced {
                 name: it.name()?,
                 current: it.number()?,
-            }),
+            },
             _ => return Err(self.unknown()),
         })
     }

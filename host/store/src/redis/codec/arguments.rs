@@ -4,10 +4,10 @@ use super::super::asking::AskerNumber;
 use super::super::space::Epoch;
 use super::{Held, Value, of_mode, packed};
 use crate::id::{CommitId, GrantId, NodeId, SessionId, TransactionId};
-use crate::name::{Collection, LockName};
+use crate::name::{Collection, Key, LockName};
 use crate::pattern::Permission;
 use crate::store::{
-    Acquire, Attachment, Commit, Holder, OpenSession, Party, Principal, Token, Write,
+    Acquire, Attachment, Commit, Holder, OpenSession, Party, Principal, Reading, Token, Write,
 };
 use crate::time::Time;
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub(crate) enum Operation {
     CloseSession,
     Commit,
     Resolve,
+    Validate,
     List,
     Look,
     Join,
@@ -68,6 +69,7 @@ impl Operation {
             Self::CloseSession => "close_session",
             Self::Commit => "commit",
             Self::Resolve => "resolve",
+            Self::Validate => "validate",
             Self::List => "list",
             Self::Look => "look",
             Self::Join => "join",
@@ -97,6 +99,7 @@ impl Operation {
             Self::ForceRelease
                 | Self::Attach
                 | Self::CloseSession
+                | Self::Validate
                 | Self::List
                 | Self::Look
                 | Self::Leave
@@ -215,27 +218,22 @@ impl Arguments {
             let names = it.names.iter().map(|it| text(it.as_str()));
             list([grant(it.grant), list(names)])
         });
-        let reads = commit.reads.iter().map(|(collection, key, version)| {
-            list([
-                text(collection.name()),
-                text(key.as_str()),
-                (*version).into(),
-            ])
-        });
-        let ranges = commit.ranges.iter();
-        let ranges =
-            ranges.map(|(collection, change)| list([text(collection.name()), (*change).into()]));
         let [minted, random] = commit_id(commit.id);
         let values = [
             minted,
             random,
             life(node, commit.transaction),
             list(guards),
-            list(reads),
-            list(ranges),
+            reads(&commit.reads),
+            ranges(&commit.ranges),
             list(commit.writes.iter().map(write)),
         ];
         Self::new(Operation::Commit, values)
+    }
+
+    pub(crate) fn validate(reading: &Reading) -> Self {
+        let values = [reads(&reading.reads), ranges(&reading.ranges)];
+        Self::new(Operation::Validate, values)
     }
 
     pub(crate) fn resolve(id: CommitId) -> Self {
@@ -362,6 +360,20 @@ fn party_of(party: &Party) -> [Value; 3] {
         or_false(party.owner.as_deref().map(text)),
         text(&party.label),
     ]
+}
+
+fn reads(reads: &[(Collection, Key, u64)]) -> Value {
+    list(reads.iter().map(|(collection, key, version)| {
+        let (collection, key) = (text(collection.name()), text(key.as_str()));
+        list([collection, key, (*version).into()])
+    }))
+}
+
+fn ranges(ranges: &[(Collection, u64)]) -> Value {
+    let range = |(collection, change): &(Collection, u64)| {
+        list([text(collection.name()), (*change).into()])
+    };
+    list(ranges.iter().map(range))
 }
 
 fn commit_id(id: CommitId) -> [Value; 2] {

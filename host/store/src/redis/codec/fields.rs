@@ -131,7 +131,7 @@ impl Fields {
 
     pub(super) fn name(&mut self) -> Result<LockName> {
         let text = self.text()?;
-        LockName::new(text).map_err(|it: InvalidName| Malformed(it.to_string()))
+        LockName::known(text).map_err(|it: InvalidName| Malformed(it.to_string()))
     }
 
     pub(super) fn names(&mut self) -> Result<Vec<LockName>> {

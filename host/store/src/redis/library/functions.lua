@@ -74,6 +74,7 @@ OPERATIONS['close_session'] = Sessions.close
 
 OPERATIONS['commit'] = when_recovered(State.commit)
 OPERATIONS['resolve'] = State.resolve
+OPERATIONS['validate'] = when_recovered(State.validate)
 OPERATIONS['list'] = State.list
 OPERATIONS['look'] = Look.at_all
 

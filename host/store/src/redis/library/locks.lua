@@ -43,6 +43,24 @@ function Locks.get(name)
   return lock
 end
 
+-- Reads several that will be asked for, by as few commands as can be.
+function Locks.fetch(names)
+  local unread = {}
+  for _, name in ipairs(names) do
+    if S.locks[name] == nil then
+      unread[#unread + 1] = name
+    end
+  end
+  for from = 1, #unread, WORDS_MAX do
+    local to = math.min(#unread, from + WORDS_MAX - 1)
+    local texts = call('HMGET', key('l'), unpack(unread, from, to))
+    for at = from, to do
+      local text = texts[at - from + 1]
+      S.locks[unread[at]] = text and read(unread[at], text)
+    end
+  end
+end
+
 function Locks.find_or_add(name)
   local lock = Locks.get(name)
   if not lock then

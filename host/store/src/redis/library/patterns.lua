@@ -19,13 +19,19 @@ local function matches(pattern, name)
   return at > #name + 1
 end
 
+-- Whether a lock is one of our own, which nobody outside may see.
+local function is_internal(name)
+  return string.byte(name) == 1
+end
+
 -- Whether one of them, or no pattern at all, is of each of these names.
 local function covers(patterns, names)
-  for _, name in ipairs(patterns and names or {}) do
-    local is_covered = false
-    for _, pattern in ipairs(patterns) do
+  for _, name in ipairs(names) do
+    local is_covered = not patterns
+    for _, pattern in ipairs(patterns or {}) do
       is_covered = is_covered or matches(pattern, name)
     end
+    is_covered = is_covered and not is_internal(name)
     if not is_covered then
       return false
     end

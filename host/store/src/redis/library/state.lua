@@ -112,6 +112,30 @@ local function check_versions(reads, ranges)
   end
 end
 
+-- The lock by which requests that conflicted over a key take turns; over what was
+-- listed of a collection, without one. See `LockName::turn`.
+local function turn(collection, name)
+  return '\1turn\1' .. collection .. (name and '\1' .. name or '')
+end
+
+-- Nobody else has a turn at what is written: whoever lost a race for it before
+-- comes first now.
+local function check_turns(life, writes)
+  local turns = {}
+  for _, write in ipairs(writes) do
+    turns[#turns + 1] = turn(write[1], write[2])
+    turns[#turns + 1] = turn(write[1])
+  end
+  Locks.fetch(turns)
+  for at, name in ipairs(turns) do
+    local lock = Locks.get(name)
+    if lock and lock.holders > 0 and not Locks.own(lock, life) then
+      local write = writes[math.ceil(at / 2)]
+      return { 'conflict', write[1], at % 2 == 1 and write[2] or '*' }
+    end
+  end
+end
+
 -- The lock of a guarded write is held by the transaction; or the key is new, is
 -- known to be so, and nobody has or awaits the lock.
 local function is_covered(life, write)
@@ -125,6 +149,7 @@ end
 
 local function check(life, guards, reads, ranges, writes)
   local refusal = check_guards(life, guards) or check_versions(reads, ranges)
+    or check_turns(life, writes)
   if refusal then
     return refusal
   end
@@ -172,6 +197,11 @@ function State.commit(minted, random, life, guards, reads, ranges, writes)
   record(minted, random, S.commit)
   Ends.transaction(life)
   return { 'committed', S.commit }
+end
+
+-- Whether everything that was read is as it was.
+function State.validate(reads, ranges)
+  return check_versions(reads, ranges) or { 'current' }
 end
 
 -- A page of a collection: from `from` on, up to but without `to` (false: to the

@@ -14,7 +14,7 @@ const COSTS: [(&str, u64); 10] = [
     ("renew", 6),
     ("release", 9),
     ("acquire for a transaction", 10),
-    ("commit of one guarded write", 22),
+    ("commit of one guarded write", 23),
     ("acquire that waits", 16),
     ("release that hands over here", 22),
     ("release that hands over to another node", 24),

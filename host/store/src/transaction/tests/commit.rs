@@ -5,7 +5,7 @@ use crate::contract::{guarded, of, open, query};
 use crate::id::CommitId;
 use crate::secret::SpaceKey;
 use crate::shell::lock_operations;
-use crate::store::{Answer, Versioned};
+use crate::store::{Answer, Reading, Versioned};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
@@ -53,9 +53,11 @@ fn a_refused_commit_applies_nothing_and_gives_the_guards_back() {
             "{refusal:?}"
         );
         assert_eq!(stage.world.get(&guarded(), "1").await, None);
+        assert!(stage.world.holder("order/1").await.is_some());
+        drop((stage.scope, stage.transaction));
         assert_eq!(stage.world.holder("order/1").await, None);
 
-        let forgetful = stage.another();
+        let forgetful = another(&stage.world);
         put(&forgetful.scope(), &guarded(), "1", "x").await;
         put(&forgetful.scope(), &open(), "b", "x").await;
         let expected = CommitError::Unguarded {
@@ -201,6 +203,10 @@ impl Store for Lossy {
             }
             Err(lost().into())
         })
+    }
+
+    fn validate(&self, reading: Reading) -> Answer<'_, Result<(), CommitError>> {
+        self.world.store.validate(reading)
     }
 
     fn resolve(&self, id: CommitId) -> Answer<'_, Result<Resolved, StoreError>> {

@@ -116,6 +116,12 @@ const BUGS: &[Bug] = bugs! {
         "request.life == life and Requests.is_held(request)" => "request.life == life";
     "of lost locks the first is named, whoever has the others":
         "    if token > 0 then\n      return { 'fenced'" => "    if true then\n      return { 'fenced'";
+    "who has a turn is overtaken":
+        "or check_turns(life, writes)" => "";
+    "a collection's turn is nobody's":
+        "    turns[#turns + 1] = turn(write[1])\n" => "    turns[#turns + 1] = '-'\n";
+    "one's own turn keeps one away":
+        "lock and lock.holders > 0 and not Locks.own(lock, life) then" => "lock and lock.holders > 0 then";
     "a key may have changed since it was read":
         "if version(read[1], read[2]) ~= read[3] then" => "if false then";
     "a collection may have changed since it was listed":

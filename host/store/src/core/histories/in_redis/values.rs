@@ -8,8 +8,8 @@ use crate::memory::Data;
 use crate::name::{Collection, Key};
 use crate::redis::codec::Arguments;
 use crate::store::{
-    Commit, CommitError, Committed, Guarding, LIST_BYTES_MAX, Order, Page, Query, Resolved,
-    Versioned, Write,
+    Commit, CommitError, Committed, Guarding, LIST_BYTES_MAX, Order, Page, Query, Reading,
+    Resolved, Versioned, Write,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub(super) enum Change {
     /// was minted so many tenths of a second ago.
     Resolve(usize, u64),
     Read(usize, usize),
+    /// What a commit would have read is validated.
+    Validate(Draft),
     List(Listing),
 }
 
@@ -67,6 +69,7 @@ pub(super) struct Listing {
 pub(super) enum Request {
     Commit(Commit),
     Resolve(CommitId),
+    Validate(Reading),
     Read(Collection, Key),
     List(Collection, Query),
 }
@@ -76,6 +79,7 @@ pub(super) enum Request {
 pub(super) enum Said {
     Committed(Result<Committed, CommitError>),
     Resolved(Resolved),
+    Validated(Result<(), CommitError>),
     Read(Option<Versioned>),
     Listed(Page),
 }
@@ -103,6 +107,7 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
         2 => (0..5usize).prop_map(Change::Again),
         1 => (0..8usize, age()).prop_map(|(which, age)| Change::Resolve(which, age)),
         2 => (0..COLLECTIONS, 0..KEYS.len()).prop_map(|(of, key)| Change::Read(of, key)),
+        1 => draft().prop_map(Change::Validate),
         3 => listing().prop_map(Change::List),
     ]
 }
@@ -207,6 +212,14 @@ impl Values {
                 let commit = self.commits.iter().rev().nth(*which);
                 Request::Resolve(commit.map_or_else(|| minted(*age, now), |it| it.id))
             }
+            Change::Validate(draft) => {
+                let commit = self.commit(draft, world, core, now);
+                Request::Validate(Reading {
+                    began: now,
+                    reads: commit.reads,
+                    ranges: commit.ranges,
+                })
+            }
             Change::Read(collection, key) => Request::Read(
                 self.collections[*collection].clone(),
                 self.keys[*key].clone(),
@@ -228,6 +241,7 @@ impl Values {
                 Said::Committed(self.data.commit(core, commit.clone(), now, effects))
             }
             Request::Resolve(id) => Said::Resolved(self.data.resolve(*id, now)),
+            Request::Validate(reading) => Said::Validated(self.data.validate(reading)),
             Request::Read(collection, key) => Said::Read(self.data.get(collection, key).cloned()),
             Request::List(collection, query) => Said::Listed(self.data.list(collection, query)),
         }
@@ -347,6 +361,10 @@ impl Space {
             Request::Resolve(id) => {
                 let reply = self.call(&Arguments::resolve(*id), now);
                 Said::Resolved(reply.resolved().unwrap())
+            }
+            Request::Validate(reading) => {
+                let reply = self.call(&Arguments::validate(reading), now);
+                Said::Validated(reply.validated().unwrap())
             }
             Request::Read(collection, key) => {
                 let mut get = ::redis::cmd("HGET");
