@@ -5,6 +5,7 @@
 //!                 |
 //!                 +- target, route          whose request is it   (pure)
 //!                 +- headers, intake        what the handler sees of it
+//!                 +- idempotency            whether it was answered before
 //!                 +- locks                  what the route declares
 //!                 +- engine                 an instance answers
 //!                 |    +- calls -> ...      other components join in
@@ -20,6 +21,7 @@ pub mod calls;
 pub mod commit;
 pub mod dispatch;
 pub mod headers;
+pub mod idempotency;
 pub mod identity;
 pub mod intake;
 pub mod locks;
@@ -34,6 +36,7 @@ use crate::listener::Service;
 use crate::metrics::{Metrics, NOWHERE, RouteMetrics, TransactionMetrics};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use idempotency::Answers;
 use lockport_engine::{Component, LockPattern};
 use lockport_store::Store;
 use outgoing::Outgoing;
@@ -52,6 +55,7 @@ pub struct Gateway {
     /// another component than the one it names.
     components: HashMap<Arc<str>, Callee>,
     store: Arc<dyn Store>,
+    answers: Answers,
     metrics: Arc<Metrics>,
     /// Requests that have no route.
     nowhere: RouteMetrics,
@@ -96,16 +100,19 @@ struct Callee {
 }
 
 impl Gateway {
-    /// A gateway to these components. Refused if two of their routes would
+    /// A gateway to these components, which keeps answers to idempotency keys for
+    /// so long. Refused if two of their routes would
     /// take the same requests.
     pub fn new(
         store: Arc<dyn Store>,
+        keep: Duration,
         components: Vec<(Arc<Deployed>, Vec<RouteSpec>)>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Clash<Arc<Route>>> {
         let mut gateway = Self {
             routes: Router::new(),
             components: HashMap::new(),
+            answers: Answers::new(store.clone(), keep),
             store,
             nowhere: metrics.route(NOWHERE, NOWHERE),
             transactions: metrics.transactions(),
@@ -132,6 +139,11 @@ impl Gateway {
             gateway.components.insert(deployed.name.clone(), callee);
         }
         Ok(gateway)
+    }
+
+    /// Removes what was kept for long enough, now and then, until it is dropped.
+    pub async fn keep_swept(&self) {
+        self.answers.keep_swept().await;
     }
 }
 

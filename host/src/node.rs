@@ -107,17 +107,22 @@ impl Node {
             locks,
             ..
         } = self.built;
+        let gateway = Arc::new(gateway);
         let sources = Sources {
             store: store.clone(),
             engine,
             locks: Some(locks.clone()),
         };
         let services = Services {
-            gateway: Arc::new(gateway),
+            gateway: gateway.clone(),
             locks,
             admin: Admin::new(access, self.metrics, sources, shutdown.clone()),
         };
-        self.doors.serve(services, shutdown).await;
+        tokio::select! {
+            () = self.doors.serve(services, shutdown) => {}
+            () = gateway.keep_swept() => {}
+        }
+        drop(gateway);
         // Closing a store writes what is under way, which blocks.
         let closing = tokio::task::spawn_blocking(move || drop(store));
         if let Err(error) = closing.await {
@@ -150,7 +155,9 @@ fn build(config: &NodeConfig, metrics: Arc<Metrics>) -> Result<Built, StartError
     // Last, as from here on leases run, and those who hold them cannot renew
     // before the node listens.
     let store = open_store(config)?;
-    let gateway = Gateway::new(store.clone(), deployed, metrics).map_err(WiringError::from)?;
+    let keep = config.idempotency.keep;
+    let gateway = Gateway::new(store.clone(), keep, deployed, metrics);
+    let gateway = gateway.map_err(WiringError::from)?;
     let options = lockport_locks::Options {
         access: access.clone(),
         compat: compat(&config.compat),

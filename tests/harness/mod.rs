@@ -34,7 +34,7 @@ pub(crate) use command::{Finished, Lockport, Running, lockport};
 pub(crate) use footprint::Footprint;
 pub(crate) use guests::{built_wasm, component_dir, guest_dir, root};
 pub(crate) use history::{Held, History, check_events};
-pub(crate) use http::{Answer, BodyEnd, Client, Connection, H2, request};
+pub(crate) use http::{Answer, BodyEnd, Client, Connection, H2, Request, request};
 pub(crate) use lock_api::{
     Answered, Ask, IsRefused, JsonApi, LockApi, Refused, SessionStream, Speaks, Told, Watching,
     acquire, acquire_waiting, address_of, assert_served_in_order, brief_grant, duration, encoded,

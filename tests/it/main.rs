@@ -50,6 +50,7 @@ mod gateway;
 mod growth;
 mod h2c;
 mod hostile;
+mod idempotency;
 mod listen_config;
 mod lock_broken;
 mod lock_client;

@@ -45,7 +45,6 @@ async fn keeps_every_promise(storage: Storage, nodes: usize) {
         },
         faults: Fault::defaults(),
         size: LoadSize::DEFAULT,
-        validates_readers: false,
         places: Places {
             lockport: env!("CARGO_BIN_EXE_lockport").into(),
             probe: root.join("tests/guests/probe"),

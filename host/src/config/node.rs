@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub engine: EngineConfig,
     /// What one client, and all of them, may ask of the gateway.
     pub limits: Limits,
+    /// Requests that may be sent again.
+    pub idempotency: Idempotency,
     /// What is logged, and how.
     pub log: Log,
     /// The file it came from, if any.
@@ -93,6 +95,13 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// `[idempotency]`
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// How long the answer to an `Idempotency-Key` is kept.
+    pub keep: Duration,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -113,6 +122,11 @@ const STREAMS: RangeInclusive<u32> = 1..=1_000_000;
 const REQUEST_BODY: RangeInclusive<u64> = 0..=1 << 40;
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+const KEEP: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+
+/// How long answers are kept by default.
+const KEEP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -140,6 +154,7 @@ impl NodeConfig {
             load: read_load(root.section("components")?)?,
             engine: EngineConfig::read(root.section("engine")?)?,
             limits: Limits::read(root.section("limits")?)?,
+            idempotency: Idempotency::read(root.section("idempotency")?)?,
             log: Log::read(root.section("log")?)?,
             file: None,
             settings: Vec::new(),
@@ -208,6 +223,14 @@ impl Limits {
         };
         section.finish()?;
         Ok(limits)
+    }
+}
+
+impl Idempotency {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let keep = section.or("keep", value::duration(KEEP), KEEP_DEFAULT)?;
+        section.finish()?;
+        Ok(Self { keep })
     }
 }
 

@@ -97,6 +97,21 @@ pub async fn hold(
 }
 
 impl Held {
+    /// Its head and its body, if that is all there.
+    pub fn whole(&self) -> Option<(&Parts, &Bytes)> {
+        match &self.body {
+            HeldBody::Whole(body) => Some((&self.head, body)),
+            HeldBody::Open(_) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_whole(response: http::Response<Bytes>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = HeldBody::Whole(body);
+        Self { head, body }
+    }
+
     /// Commits or discards what was staged, and hands the answer out. Dropping
     /// the future may leave it unknown which of the two it was.
     pub async fn decide(self, stake: Stake<'_>) -> Result<(Parts, HeldBody), Refusal> {

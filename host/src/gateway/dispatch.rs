@@ -5,10 +5,10 @@
 //! and nothing is answered before the transaction has ended.
 //!
 //! ```text
-//!   route -> intake -> locks -> run -> decided -> out
-//!                                ^        |
-//!                                +--------+
-//!                          a conflict: when it is its turn
+//!   route -> intake -> answered before? -> locks -> run -> decided -> out
+//!                                                    ^        |
+//!                                                    +--------+
+//!                                              a conflict: when it is its turn
 //! ```
 //!
 //! The handler of a request that conflicts is run again, [`RERUNS_MAX`] times at
@@ -19,6 +19,7 @@
 
 use super::calls::JoinedCalls;
 use super::commit::{self, BodySent, CommitPoint, Held, HeldBody};
+use super::idempotency::{self, Keyed, Known};
 use super::identity::{self, RequestId};
 use super::intake::{Intake, Pump, Reads};
 use super::outcome::Outcome;
@@ -103,13 +104,26 @@ impl Gateway {
         headers::check_request(&parts.headers)?;
         headers::clean_request(&mut parts.headers);
         let deadline = Instant::now() + owner.deadline;
-        let reads = match owner.may_conflict {
+        let has_key = idempotency::has_key(&parts);
+        let reads = match owner.may_conflict || has_key {
             true => Reads::Again,
             false => Reads::Once,
         };
         let mut intake = Intake::begin(body, owner.request_body, reads).await?;
         let mut ending = self.begin(&routed.route, id);
         let transaction = ending.transaction.clone();
+        let mut keyed = None;
+        if has_key {
+            let key = Keyed::read(&owner.name, &parts, &mut intake).await?;
+            let known = self.answers.look(&key, &transaction);
+            match Pump::alongside(&mut intake.pump, known).await?? {
+                Known::Answer(answer) => {
+                    let (head, body) = answer.into_parts();
+                    return Ok(respond(head, HeldBody::Whole(body), intake.pump, id));
+                }
+                Known::Nothing(replaced) => keyed = Some((key, replaced)),
+            }
+        }
         let locked = locks::take(&transaction, &routed.route, &routed.params, deadline);
         Pump::alongside(&mut intake.pump, locked).await??;
         let mut reruns = 0;
@@ -118,8 +132,16 @@ impl Gateway {
                 break Err(Refusal::Panicked);
             };
             let request = Request::from_parts(parts.clone(), body);
-            let run = self.run(request, &routed, &transaction, id, deadline);
+            let point = match keyed {
+                Some(_) => CommitPoint::End,
+                None => commit_point(request.version()),
+            };
+            let run = self.run(request, &routed, &transaction, id, deadline, point);
             let run = Pump::alongside(&mut intake.pump, run).await?;
+            if let (Ok(held), Some((key, replaced))) = (&run, &keyed) {
+                let replaced = replaced.as_ref();
+                self.answers.record(key, held, replaced, &transaction);
+            }
             // From here on it does not matter any more what the client still
             // sends: a commit that has begun is not broken off for it.
             let decided = commit::decide(run, &transaction).await;
@@ -172,13 +194,13 @@ impl Gateway {
         transaction: &Arc<Transaction>,
         id: &RequestId,
         deadline: Instant,
+        point: CommitPoint,
     ) -> Result<Held, Refusal> {
         let Routed {
             route,
             params,
             sent,
         } = routed;
-        let point = commit_point(request.version());
         let calls = JoinedCalls::of_request(self, &route.owner, transaction, id, deadline);
         let params = params.clone();
         let context = context(route, params, id, deadline, transaction.scope(), calls);

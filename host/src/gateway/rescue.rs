@@ -78,6 +78,15 @@ pub enum Refusal {
     /// A request or a call asks for something that a later version will serve.
     #[error("`{0}` is not served by this version yet")]
     NotYet(&'static str),
+    /// The request's `Idempotency-Key` is not one; why.
+    #[error("the idempotency key is not allowed: {0}")]
+    IdempotencyKey(&'static str),
+    /// A request with the same `Idempotency-Key` is being handled.
+    #[error("a request with this idempotency key is being handled")]
+    InProgress,
+    /// The `Idempotency-Key` was used with another body.
+    #[error("the idempotency key was used with another body")]
+    AnotherBody,
     /// The host panicked.
     #[error("the host panicked while it handled the request")]
     Panicked,
@@ -149,6 +158,9 @@ impl Refusal {
             Self::TooDeep => says(508, "LOOP", self.to_string()),
             Self::NoComponent => says(502, "NO_COMPONENT", self.to_string()),
             Self::NotYet(_) => says(501, "NOT_SERVED", self.to_string()),
+            Self::IdempotencyKey(_) => says(400, "INVALID_IDEMPOTENCY_KEY", self.to_string()),
+            Self::InProgress => says(409, "IN_PROGRESS", self.to_string()).soon(),
+            Self::AnotherBody => says(422, "IDEMPOTENCY_KEY_REUSED", self.to_string()),
             Self::Panicked => says(500, "INTERNAL", "the host failed"),
         }
     }

@@ -50,7 +50,7 @@ fn options() -> Options {
 
 async fn open(options: Options) -> Door {
     let store = Arc::new(Memory::new());
-    let gateway = Gateway::new(store, Vec::new(), Arc::new(Metrics::new())).unwrap();
+    let gateway = Gateway::new(store, EVER, Vec::new(), Arc::new(Metrics::new())).unwrap();
     open_to(Arc::new(gateway), options).await
 }
 
@@ -271,7 +271,7 @@ async fn a_listener_that_cannot_accept_ends_at_once_when_it_is_told_to() {
     };
     let (trigger, shutdown) = shutdown::channel();
     let store = Arc::new(Memory::new());
-    let gateway = Gateway::new(store, Vec::new(), Arc::new(Metrics::new())).unwrap();
+    let gateway = Gateway::new(store, EVER, Vec::new(), Arc::new(Metrics::new())).unwrap();
     let served = tokio::spawn(listener.serve(Arc::new(gateway), shutdown));
     // Until it rests as long as it ever does. Time passes only while it does.
     tokio::time::sleep(BACKOFF_MAX * 10).await;

@@ -73,6 +73,14 @@ impl LockName {
         Ok(Self(text.into()))
     }
 
+    /// A lock of the host's own: of one kind of them, the one that `text` says.
+    /// Nobody outside can name it or see it.
+    pub fn internal(kind: &str, text: &str) -> Self {
+        let mut name = String::new();
+        write_internal(&mut name, [kind, text]);
+        Self(name.into())
+    }
+
     /// The lock by which requests that conflicted over a key take turns; over
     /// what was listed of a collection, without one.
     pub(crate) fn turn(collection: &str, key: Option<&str>) -> Self {
@@ -84,10 +92,7 @@ impl LockName {
     /// Writes such a name's text over `text`.
     pub(crate) fn write_turn(text: &mut String, collection: &str, key: Option<&str>) {
         text.clear();
-        for part in ["turn", collection].into_iter().chain(key) {
-            text.push(INTERNAL);
-            text.push_str(part);
-        }
+        write_internal(text, ["turn", collection].into_iter().chain(key));
     }
 
     /// Takes what was a name before, an internal one, too.
@@ -107,6 +112,13 @@ impl LockName {
     /// The name's text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+fn write_internal<'a>(name: &mut String, parts: impl IntoIterator<Item = &'a str>) {
+    for part in parts {
+        name.push(INTERNAL);
+        name.push_str(part);
     }
 }
 

@@ -64,12 +64,13 @@ pub use guard::Guard;
 pub use scope::{Nested, Scope};
 
 use crate::id::{CommitId, GrantId, TransactionId};
-use crate::name::LockName;
+use crate::name::{Collection, Key, LockName};
 use crate::store::{
     Acquire, AcquireError, Commit, CommitError, Committed, Granted, Guarding, Holder, Mode, Party,
     Principal, Reading, ReleaseError, Resolved, Store, StoreError, Write,
 };
 use crate::time::Time;
+use bytes::Bytes;
 use guard::Grant;
 use overlay::Overlay;
 use reads::{Reads, Stale};
@@ -135,6 +136,8 @@ struct Inner {
     operations: usize,
     kept: bool,
     left: bool,
+    /// What the commit writes for the host.
+    records: Vec<Write>,
     /// A component was refused a lock, which is what its answer is about.
     was_refused_a_lock: bool,
 }
@@ -172,6 +175,7 @@ impl Transaction {
                 operations: 0,
                 kept: false,
                 left: false,
+                records: Vec::new(),
                 was_refused_a_lock: false,
             }),
             store,
@@ -199,6 +203,38 @@ impl Transaction {
             self.give_back(id).await;
         }
         admitted.map(drop)
+    }
+
+    /// Acquires a lock of the host's own ([`LockName::internal`]) for the request,
+    /// without waiting. It is a guard like that of a route, but no component sees
+    /// it.
+    pub async fn acquire_for_host(&self, name: LockName) -> Result<(), LockError> {
+        self.check_room()?;
+        let (id, granted) = self.ask(vec![name], Duration::ZERO, None).await?;
+        let admitted = self.admit(id, &granted, guard::Origin::Host);
+        if admitted.is_err() {
+            self.give_back(id).await;
+        }
+        admitted.map(drop)
+    }
+
+    /// Has the commit of this run write a value for the host, or remove one;
+    /// `guard` has to be held then. A component that staged nothing is committed
+    /// for it, and what is discarded discards it, too.
+    pub fn record(
+        &self,
+        collection: Collection,
+        key: Key,
+        value: Option<Bytes>,
+        guard: Option<LockName>,
+    ) {
+        self.lock().records.push(Write {
+            collection,
+            key,
+            value,
+            guard,
+            absence_read: false,
+        });
     }
 
     /// The scope of the component that serves the request.
@@ -362,7 +398,8 @@ impl Transaction {
     fn take_commit(&self, began: Time) -> Option<Commit> {
         let mut inner = self.lock();
         let staged = inner.overlay.take();
-        if staged.is_empty() {
+        let records = std::mem::take(&mut inner.records);
+        if staged.is_empty() && records.is_empty() {
             return None;
         }
         let relied_on = |it: &&Arc<Grant>| it.origin != guard::Origin::Turn;
@@ -384,7 +421,7 @@ impl Transaction {
             guards: guards.collect(),
             reads: inner.reads.keys().collect(),
             ranges: inner.reads.ranges().collect(),
-            writes: writes.collect(),
+            writes: writes.chain(records).collect(),
         })
     }
 
@@ -559,6 +596,7 @@ impl Inner {
         self.reads = Reads::default();
         self.operations = 0;
         self.kept = false;
+        self.records.clear();
         self.was_refused_a_lock = false;
     }
 

@@ -33,9 +33,6 @@ pub struct Expect {
     pub keeps_state: bool,
     /// Locks are held until they are given back or run out.
     pub keeps_grants: bool,
-    /// All that a transaction read fits together, also if it writes nothing.
-    /// Without it, each of its reads is taken by itself.
-    pub validates_readers: bool,
 }
 
 impl Expect {
@@ -44,7 +41,6 @@ impl Expect {
         keeps_commits: true,
         keeps_state: true,
         keeps_grants: true,
-        validates_readers: true,
     };
 }
 
@@ -57,7 +53,7 @@ pub fn check(history: &History, expect: Expect) -> Vec<Violation> {
     }
     if expect.keeps_state && expect.keeps_commits {
         violations.extend(versions::check(history));
-        violations.extend(graph::check(history, expect));
+        violations.extend(graph::check(history));
     }
     let broken = history.broken.iter();
     violations.extend(broken.map(|what| Violation::of("progress", what.clone())));

@@ -45,11 +45,6 @@ struct Arguments {
     #[arg(long)]
     keep_going: bool,
 
-    /// Fail also if somebody who only reads several keys reads what does not fit
-    /// together.
-    #[arg(long)]
-    validated_readers: bool,
-
     /// Write down the histories of all rounds, not only of failed ones.
     #[arg(long)]
     histories: bool,
@@ -128,7 +123,6 @@ fn plan(arguments: &Arguments, seed: u64) -> Result<Plan> {
         },
         faults: arguments.faults.clone().unwrap_or_else(Fault::defaults),
         size: LoadSize::DEFAULT,
-        validates_readers: arguments.validated_readers,
         places: Places {
             lockport: place(&arguments.lockport)?,
             probe: place(&arguments.probe)?,

@@ -24,8 +24,6 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// How many clients there are.
     pub size: Size,
-    /// Whether those who only read several keys have to read what fits together.
-    pub validates_readers: bool,
     /// Where things are.
     pub places: Places,
 }
@@ -60,7 +58,6 @@ impl Plan {
             keeps_commits: !flushed && !replaced,
             keeps_state: !flushed,
             keeps_grants: nodes_live || !flushed && !replaced,
-            validates_readers: self.validates_readers,
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) enum Origin {
     Route,
     /// A component.
     Component,
+    /// The host, for the request.
+    Host,
     /// A transaction that began again: its turn at what it had lost a race for.
     Turn,
 }

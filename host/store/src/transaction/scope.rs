@@ -210,7 +210,7 @@ impl Scope {
             return Vec::new();
         }
         let is_inherited = |it: &&Arc<Grant>| match (it.origin, &self.state.inherits) {
-            (Origin::Turn, _) => false,
+            (Origin::Host | Origin::Turn, _) => false,
             (origin, Inherits::Route) => origin == Origin::Route,
             (_, Inherits::UpTo(ordinal)) => it.ordinal <= *ordinal,
         };

@@ -15,10 +15,10 @@
 //! was asked right behind it. Cycles are strongly connected components; of one
 //! that is found, the shortest cycle is shown.
 
+use super::Violation;
 use super::sums::is_committed;
 use super::versions::{Index, Versions};
-use super::{Expect, Violation};
-use crate::history::{History, Outcome, Read, Transaction};
+use crate::history::{History, Outcome};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A graph: transactions first, then moments.
@@ -30,35 +30,7 @@ struct Graph {
 }
 
 /// What is wrong with the order of the transactions.
-pub fn check(history: &History, expect: Expect) -> Vec<Violation> {
-    if expect.validates_readers {
-        cycles(history)
-    } else {
-        cycles(&with_readers_apart(history))
-    }
-}
-
-/// The same history, in which every read of those who wrote nothing is a
-/// transaction of its own.
-fn with_readers_apart(history: &History) -> History {
-    let apart = |it: &Transaction| {
-        if it.writes_marker || !it.writes.is_empty() || it.reads.len() < 2 {
-            return vec![it.clone()];
-        }
-        let one = |read: &Read| Transaction {
-            reads: vec![read.clone()],
-            ..it.clone()
-        };
-        it.reads.iter().map(one).collect()
-    };
-    History {
-        transactions: history.transactions.iter().flat_map(apart).collect(),
-        last: history.last.clone(),
-        ..History::default()
-    }
-}
-
-fn cycles(history: &History) -> Vec<Violation> {
+pub fn check(history: &History) -> Vec<Violation> {
     let versions = Versions::of(history);
     let graph = Graph::of(history, &versions);
     let components = graph.components();
@@ -270,7 +242,7 @@ mod tests {
     use super::*;
 
     fn cycles(texts: &[&str]) -> Vec<String> {
-        check(&history(texts), Expect::EVERYTHING)
+        check(&history(texts))
             .into_iter()
             .map(|it| it.what)
             .collect()
@@ -303,7 +275,7 @@ mod tests {
             for it in &mut history.transactions {
                 (it.asked, it.told) = (0, Some(100));
             }
-            assert_eq!(check(&history, Expect::EVERYTHING).len(), 1, "{texts:?}");
+            assert_eq!(check(&history).len(), 1, "{texts:?}");
         }
     }
 
@@ -311,21 +283,6 @@ mod tests {
     fn a_read_of_what_had_been_overwritten_is_found_by_the_clock() {
         let found = cycles(&["a: x@0= x<1", "b: x@1=1 x<2", "c: x@1=1"]);
         assert_eq!(found, ["a cycle: b -clock-> c -rw->"]);
-    }
-
-    #[test]
-    fn readers_are_taken_apart_where_nothing_more_is_promised() {
-        let mut between = history(&["a: x@0= y@0= x<1 y<1", "b: x@1=1 y@0="]);
-        between.transactions[0].told = Some(100);
-        between.transactions[1].writes_marker = false;
-        let apart = Expect {
-            validates_readers: false,
-            ..Expect::EVERYTHING
-        };
-        assert_eq!(check(&between, Expect::EVERYTHING).len(), 1);
-        assert_eq!(check(&between, apart), []);
-        let stale = history(&["a: x@0= x<1", "b: x@1=1 x<2", "c: x@1=1"]);
-        assert_eq!(check(&stale, apart).len(), 1);
     }
 
     #[test]
