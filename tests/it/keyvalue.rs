@@ -17,6 +17,7 @@ on_every_store! {
     increments_of_many_clients_are_all_counted,
     swaps_of_many_clients_are_all_counted,
     a_swap_does_not_overwrite_what_came_meanwhile,
+    a_component_that_was_built_for_spin_runs_unchanged,
     keys_are_listed_page_by_page,
 }
 
@@ -24,6 +25,7 @@ fn node(storage: Storage) -> Node {
     Node::builder()
         .guest("keyvalue-draft")
         .guest("keyvalue-draft2")
+        .guest("keyvalue-spin")
         .guest("probe")
         .storage(storage)
         .start()
@@ -170,6 +172,32 @@ fn a_swap_does_not_overwrite_what_came_meanwhile(storage: Storage) {
         }
     };
     assert_eq!(one(&node, SECOND, "get things a"), expected);
+}
+
+fn a_component_that_was_built_for_spin_runs_unchanged(storage: Storage) {
+    let node = node(storage);
+    let guest = "keyvalue-spin";
+    let answer = node.run(
+        guest,
+        [
+            "set-many things a=1 b=2 c=3",
+            "delete-many things b",
+            "get-many things c b a",
+            "add things n -7",
+            "cas-add things n 10",
+        ],
+    );
+    let answer = answer.expect(200);
+    assert_eq!(answer.step("get-many"), "[c=3,none,a=1]");
+    assert_eq!(answer.step("cas-add"), "3");
+    let found = one(&node, guest, "get-many things n b a");
+    assert_eq!(found, "[n=3,none,a=1]");
+    let why = refused(
+        &node,
+        guest,
+        &format!("get-many things {}", "k".repeat(401)),
+    );
+    assert_eq!(why, "the key has 401 bytes; at most 400 are allowed");
 }
 
 fn keys_are_listed_page_by_page(storage: Storage) {

@@ -10,7 +10,7 @@ use crate::imports;
 use crate::instance::State;
 use crate::load::{LoadError, on_track};
 use wasmtime::Result;
-use wasmtime::component::{Component as Code, Linker};
+use wasmtime::component::{Component as Code, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// Interfaces of one package that are linked.
@@ -110,10 +110,14 @@ impl Linkers {
 
     /// Resolves the component's imports, once for all of its instances.
     pub(crate) fn link(&self, code: &Code) -> Result<ProxyPre<State>, LoadError> {
-        let pre = self.usual.instantiate_pre(code);
-        pre.or_else(|error| self.other.instantiate_pre(code).map_err(|_| error))
+        self.resolve(code)
             .and_then(ProxyPre::new)
             .map_err(|error| LoadError::compile(&error))
+    }
+
+    fn resolve(&self, code: &Code) -> Result<InstancePre<State>> {
+        let usual = self.usual.instantiate_pre(code);
+        usual.or_else(|error| self.other.instantiate_pre(code).map_err(|_| error))
     }
 }
 
@@ -226,5 +230,36 @@ mod tests {
         ] {
             assert!(!offers(name), "{name}");
         }
+    }
+
+    #[test]
+    fn an_interface_that_has_two_forms_is_linked_in_both() {
+        let engine = wasmtime::Engine::default();
+        let linkers = Linkers::new(&engine).unwrap();
+        let link = |entry: &str| {
+            let wat = format!(
+                r#"(component
+                    (import "wasi:keyvalue/store@0.2.0-draft2" (instance $store
+                        (export "bucket" (type (sub resource)))
+                        (type $error (variant
+                            (case "no-such-store") (case "access-denied") (case "other" string)))
+                        (export "error" (type (eq $error)))))
+                    (alias export $store "bucket" (type $bucket))
+                    (alias export $store "error" (type $error))
+                    (import "wasi:keyvalue/batch@0.2.0-draft2" (instance
+                        (export "bucket" (type $its-bucket (eq $bucket)))
+                        (export "error" (type $its-error (eq $error)))
+                        (export "get-many" (func
+                            (param "bucket" (borrow $its-bucket)) (param "keys" (list string))
+                            (result (result (list {entry}) (error $its-error))))))))"#
+            );
+            let code = Code::new(&engine, wat::parse_str(wat).unwrap()).unwrap();
+            linkers.resolve(&code).map(|_| ())
+        };
+        link("(option (tuple string (list u8)))").unwrap();
+        link("(tuple string (option (list u8)))").unwrap();
+        // What fits neither is told by the usual one.
+        let error = format!("{:#}", link("(tuple string string)").unwrap_err());
+        assert!(error.contains("get-many"), "{error}");
     }
 }

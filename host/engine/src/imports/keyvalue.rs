@@ -8,9 +8,9 @@
 //! guarded collection keeps its rule.
 //!
 //! The two drafts differ in the cursor of a list, in what is added to a number,
-//! and in `cas`, which only the second has: [`draft`] and [`draft2`]. What they
-//! have in common is here. `watcher`, which components would export, is not
-//! served.
+//! and in `cas`, which only the second has: [`draft`] and [`draft2`]; and of the
+//! second, [`spin`] has a form of its own. What they have in common is here.
+//! `watcher`, which components would export, is not served.
 
 mod draft;
 mod draft2;

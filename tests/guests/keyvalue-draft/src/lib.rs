@@ -2,11 +2,12 @@
 //! on `wasi:config` under three of its names.
 //!
 //! It imports nothing of Lockport's, as a component that was written for
-//! another host. The steps are in `run.rs`.
+//! another host. The steps are in `run.rs` and `values.rs`.
 
 #[path = "../../probe/src/http.rs"]
 mod http;
 mod run;
+mod values;
 
 wit_bindgen::generate!({
     path: "../../../wit",
@@ -61,6 +62,14 @@ pub(crate) fn list_keys(
     cursor: Option<Cursor>,
 ) -> Result<store::KeyResponse, store::Error> {
     bucket.list_keys(cursor)
+}
+
+/// The keys that are there, each in its place, and their values.
+pub(crate) fn get_many(
+    bucket: &store::Bucket,
+    keys: &[String],
+) -> Result<Vec<Option<(String, Vec<u8>)>>, store::Error> {
+    batch::get_many(bucket, keys)
 }
 
 /// The value of a key, under each name of the interface.

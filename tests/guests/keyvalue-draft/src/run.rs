@@ -5,9 +5,8 @@
 
 use crate::http::{self, Body};
 use crate::store::{self, Bucket, Error};
+use crate::values;
 use crate::wasi::http::types::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
-use crate::{Cursor, Delta, atomics, batch};
-use std::cell::RefCell;
 
 /// A request that is being answered.
 pub(crate) struct Run {
@@ -24,15 +23,10 @@ pub(crate) struct Run {
 pub(crate) type Outcome = Result<String, String>;
 
 /// The words of a step behind its name.
-pub(crate) struct Words<'a>(std::str::SplitWhitespace<'a>);
+pub(crate) struct Words<'a>(pub(crate) std::str::SplitWhitespace<'a>);
 
 /// The status of a run in which a step failed.
 const FAILED: u16 = 422;
-
-thread_local! {
-    /// A bucket that is kept from request to request.
-    static KEPT: RefCell<Option<Bucket>> = const { RefCell::new(None) };
-}
 
 // === impl Run ===
 
@@ -82,7 +76,7 @@ impl Run {
             "status" => self.status = words.number()?,
             "head" => self.head(),
             _ => {
-                let outcome = values(name, words).or_else(|| others(name, words));
+                let outcome = values::step(name, words).or_else(|| others(name, words));
                 let outcome = outcome.or_else(|| crate::own_step(name, words));
                 return outcome.unwrap_or_else(|| Err("no such step".to_owned()));
             }
@@ -114,98 +108,10 @@ impl Run {
     }
 }
 
-/// The steps on values. The first word of each is the name of a bucket.
-fn values(name: &str, words: &mut Words<'_>) -> Option<Outcome> {
-    let step = match name {
-        "open" => |_: Bucket, _: &mut Words<'_>| ok(),
-        "get" => |bucket: Bucket, words: &mut Words<'_>| {
-            Ok(shown(bucket.get(words.text()?).map_err(told)?))
-        },
-        "set" => |bucket: Bucket, words: &mut Words<'_>| {
-            let (key, value) = (words.text()?, words.text()?);
-            bucket.set(key, value.as_bytes()).map_err(told)?;
-            ok()
-        },
-        // A key of so many bytes, and a value of so many.
-        "set-size" => |bucket: Bucket, words: &mut Words<'_>| {
-            let (key, value) = (words.number()?, words.number()?);
-            let set = bucket.set(&"k".repeat(key), &vec![b'v'; value]);
-            set.map_err(told)?;
-            ok()
-        },
-        "delete" => |bucket: Bucket, words: &mut Words<'_>| {
-            bucket.delete(words.text()?).map_err(told)?;
-            ok()
-        },
-        "exists" => |bucket: Bucket, words: &mut Words<'_>| {
-            Ok(bucket.exists(words.text()?).map_err(told)?.to_string())
-        },
-        "add" => |bucket: Bucket, words: &mut Words<'_>| {
-            let (key, delta) = (words.text()?, words.number::<Delta>()?);
-            let sum = atomics::increment(&bucket, key, delta).map_err(told)?;
-            Ok(sum.to_string())
-        },
-        // Sets so many keys, k000000 and so on.
-        "fill" => |bucket: Bucket, words: &mut Words<'_>| {
-            let keys = words.number::<usize>()?..words.number::<usize>()?;
-            let pairs: Vec<_> = keys.map(|it| (format!("k{it:06}"), vec![b'v'])).collect();
-            batch::set_many(&bucket, &pairs).map_err(told)?;
-            ok()
-        },
-        // One page of keys, behind a cursor if there is one.
-        "keys" => |bucket: Bucket, words: &mut Words<'_>| {
-            let cursor = words.0.next().map(str::parse::<Cursor>).transpose();
-            Ok(page(&bucket, cursor.map_err(|it| it.to_string())?)?.0)
-        },
-        // Every page, until there is no cursor.
-        "pages" => |bucket: Bucket, _: &mut Words<'_>| {
-            let mut pages = Vec::new();
-            let mut cursor = None;
-            loop {
-                let (shown, next) = page(&bucket, cursor)?;
-                pages.push(shown);
-                if next.is_none() {
-                    return Ok(pages.join(", "));
-                }
-                cursor = next;
-            }
-        },
-        "get-many" => |bucket: Bucket, words: &mut Words<'_>| {
-            let found = batch::get_many(&bucket, &words.all()).map_err(told)?;
-            let shown = found.iter().map(|pair| match pair {
-                Some((key, value)) => format!("{key}={}", text(value)),
-                None => "none".to_owned(),
-            });
-            Ok(format!("[{}]", shown.collect::<Vec<_>>().join(",")))
-        },
-        "set-many" => |bucket: Bucket, words: &mut Words<'_>| {
-            let pairs = words.all().into_iter();
-            let pairs = pairs.map(|pair| match pair.split_once('=') {
-                Some((key, value)) => (key.to_owned(), value.as_bytes().to_owned()),
-                None => (pair, Vec::new()),
-            });
-            batch::set_many(&bucket, &pairs.collect::<Vec<_>>()).map_err(told)?;
-            ok()
-        },
-        "delete-many" => |bucket: Bucket, words: &mut Words<'_>| {
-            batch::delete_many(&bucket, &words.all()).map_err(told)?;
-            ok()
-        },
-        // Keeps the bucket past the request.
-        "keep-bucket" => |bucket: Bucket, _: &mut Words<'_>| {
-            KEPT.set(Some(bucket));
-            ok()
-        },
-        _ => return None,
-    };
-    Some((|| step(open(words.text()?)?, words))())
-}
-
-/// The steps that are on no bucket, or on one that is there.
+/// The steps that are on no bucket, or on many.
 fn others(name: &str, words: &mut Words<'_>) -> Option<Outcome> {
     let step = match name {
         "buckets" => buckets,
-        "get-kept" => get_kept,
         "config" => config,
         "config-all" => config_all,
         "call" => call,
@@ -219,14 +125,6 @@ fn buckets(words: &mut Words<'_>) -> Outcome {
     let (name, count) = (words.text()?, words.number::<usize>()?);
     let buckets: Result<Vec<_>, _> = (0..count).map(|_| open(name)).collect();
     Ok(buckets?.len().to_string())
-}
-
-/// `get-kept KEY`: from the bucket that was kept.
-fn get_kept(words: &mut Words<'_>) -> Outcome {
-    KEPT.with_borrow(|kept| match kept {
-        Some(bucket) => Ok(shown(bucket.get(words.text()?).map_err(told)?)),
-        None => Ok("no bucket".to_owned()),
-    })
 }
 
 /// `config KEY`: what it is under each name of the interface.
@@ -257,20 +155,8 @@ fn call(words: &mut Words<'_>) -> Outcome {
     Ok(format!("{} {}", answer.status, body.trim_end()))
 }
 
-fn shown(value: Option<Vec<u8>>) -> String {
+pub(crate) fn shown(value: Option<Vec<u8>>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| text(&value))
-}
-
-/// A page of keys, in words, and the cursor behind it.
-fn page(bucket: &Bucket, cursor: Option<Cursor>) -> Result<(String, Option<Cursor>), String> {
-    let response = crate::list_keys(bucket, cursor).map_err(told)?;
-    let keys = &response.keys;
-    let shown = match keys.as_slice() {
-        keys @ ([] | [_] | [_, _] | [_, _, _]) => format!("[{}]", keys.join(",")),
-        [first, .., last] => format!("{} from {first} to {last}", keys.len()),
-    };
-    let more = response.cursor.as_ref().map(|it| format!(" more {it}"));
-    Ok((shown + &more.unwrap_or_default(), response.cursor))
 }
 
 pub(crate) fn open(name: &str) -> Result<Bucket, String> {
@@ -309,7 +195,7 @@ impl<'a> Words<'a> {
             .map_err(|_| "it is no number".to_owned())
     }
 
-    fn all(&mut self) -> Vec<String> {
+    pub(crate) fn all(&mut self) -> Vec<String> {
         self.0.by_ref().map(str::to_owned).collect()
     }
 }

@@ -2,14 +2,16 @@
 //! `wasi:config` under the name it has with it.
 //!
 //! It imports nothing of Lockport's, as a component that was written for
-//! another host. The steps are in `run.rs` of `keyvalue-draft`; those with
-//! `cas`, which only this draft has, are in `cas.rs`.
+//! another host. The steps are in `run.rs` and `values.rs` of `keyvalue-draft`;
+//! those with `cas`, which only this draft has, are in `cas.rs`.
 
 mod cas;
 #[path = "../../probe/src/http.rs"]
 mod http;
 #[path = "../../keyvalue-draft/src/run.rs"]
 mod run;
+#[path = "../../keyvalue-draft/src/values.rs"]
+mod values;
 
 wit_bindgen::generate!({
     path: "../../../wit",
@@ -57,6 +59,14 @@ pub(crate) fn list_keys(
     cursor: Option<Cursor>,
 ) -> Result<store::KeyResponse, store::Error> {
     bucket.list_keys(cursor.as_deref())
+}
+
+/// The keys that are there, each in its place, and their values.
+pub(crate) fn get_many(
+    bucket: &store::Bucket,
+    keys: &[String],
+) -> Result<Vec<Option<(String, Vec<u8>)>>, store::Error> {
+    batch::get_many(bucket, keys)
 }
 
 /// The value of a key, under each name of the interface.

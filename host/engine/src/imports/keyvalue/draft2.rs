@@ -32,8 +32,8 @@ mod bindings {
     });
 }
 
-pub(super) use bindings::wasi::keyvalue0_2_0_draft2::store;
-use bindings::wasi::keyvalue0_2_0_draft2::{atomics, batch};
+use bindings::wasi::keyvalue0_2_0_draft2::atomics;
+pub(super) use bindings::wasi::keyvalue0_2_0_draft2::{batch, store};
 
 /// A value that a guest means to replace if it is still there. It is of the
 /// request it was made in, and dead afterwards.

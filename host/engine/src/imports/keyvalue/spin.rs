@@ -6,6 +6,7 @@
 //! The type has no bindings of its own; what is defined here is checked against
 //! the component's type like everything else.
 
+use super::draft2::batch::Host as _;
 use super::draft2::store;
 use super::{Bucket, Error};
 use crate::instance::State;
@@ -22,32 +23,33 @@ pub(super) fn replace_batch(linker: &mut Linker<State>) -> Trapping<()> {
     batch.func_wrap_async(
         "get-many",
         |mut store, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                told(async { state.opened(&bucket)?.get_many(keys).await }.await)
-            })
+            Box::new(async move { told(store.data_mut().get_each(bucket, keys).await) })
         },
     )?;
     batch.func_wrap_async(
         "set-many",
         |mut store, (bucket, values): (Resource<Bucket>, Vec<(String, Vec<u8>)>)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                told(async { state.opened(&bucket)?.set_many(values).await }.await)
-            })
+            Box::new(async move { told(store.data_mut().set_many(bucket, values).await) })
         },
     )?;
     batch.func_wrap_async(
         "delete-many",
         |mut store, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                told(async { state.opened(&bucket)?.delete_many(keys).await }.await)
-            })
+            Box::new(async move { told(store.data_mut().delete_many(bucket, keys).await) })
         },
     )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+impl State {
+    async fn get_each(
+        &mut self,
+        bucket: Resource<Bucket>,
+        keys: Vec<String>,
+    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+        self.opened(&bucket)?.get_many(keys).await
+    }
 }
 
 fn told<T>(outcome: Result<T, Error>) -> Told<T> {
