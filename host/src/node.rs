@@ -2,8 +2,8 @@
 //! owns the order of shutdown.
 //!
 //! ```text
-//!   configuration --> bundles --> wiring --> tokens --> engine --> store --> gateway --> sockets
-//!                     read        checked    read       compiled   opened               bound
+//!   configuration --> bundles --> wiring --> secrets --> engine --> store --> gateway --> sockets
+//!                     read        checked    read        compiled   opened               bound
 //! ```
 //!
 //! Everything that can be refused is refused in [`Node::prepare`], in the order
@@ -11,12 +11,15 @@
 //! until all of it stands. Shutdown runs the other way: the sockets first (in
 //! `doors.rs`), the requests under way next, the store last.
 
+mod configuration;
 mod doors;
 mod error;
 mod ready;
+mod secret;
 mod tokens;
 mod wiring;
 
+pub use configuration::{ConfigurationError, SecretError};
 pub use error::StartError;
 pub use ready::{Ready, ReadyComponent};
 pub use tokens::TokenError;
@@ -31,7 +34,7 @@ use crate::gateway::{Deployed, Gateway};
 use crate::metrics::{Metrics, Sources};
 use crate::shutdown::Shutdown;
 use doors::{Doors, Services};
-use lockport_engine::{Component, Engine, Spec};
+use lockport_engine::{Component, Configuration, Engine, Spec};
 use lockport_locks::{Access, Compat, LockApi};
 use lockport_store::{Clock, Embedded, Memory, Redis, Store, embedded, redis};
 use std::path::PathBuf;
@@ -139,6 +142,7 @@ fn build(config: &NodeConfig, metrics: Arc<Metrics>) -> Result<Built, StartError
         tracing::warn!("no component is loaded; every request will be answered 404");
     }
     let access = tokens::access(&config.tokens)?;
+    let configurations = configuration::read(&manifests, &config.given)?;
     let engine = Engine::new(lockport_engine::Options {
         cache: cache(config),
         instances: config.engine.instances,
@@ -147,8 +151,8 @@ fn build(config: &NodeConfig, metrics: Arc<Metrics>) -> Result<Built, StartError
     .map_err(StartError::Engine)?;
     let components = manifests.iter().map(|it| ReadyComponent::of(it)).collect();
     let mut deployed = Vec::new();
-    for bundle in bundles {
-        let component = load(&engine, &bundle)?;
+    for (bundle, configuration) in bundles.into_iter().zip(configurations) {
+        let component = load(&engine, &bundle, configuration)?;
         let routes = bundle.manifest.routes.clone();
         deployed.push((Arc::new(deploy(component, bundle.manifest, config)), routes));
     }
@@ -227,12 +231,17 @@ fn cache(config: &NodeConfig) -> Option<PathBuf> {
     }
 }
 
-fn load(engine: &Engine, bundle: &Bundle) -> Result<Arc<Component>, StartError> {
+fn load(
+    engine: &Engine,
+    bundle: &Bundle,
+    configuration: Configuration,
+) -> Result<Arc<Component>, StartError> {
     let manifest = &bundle.manifest;
     let spec = Spec {
         name: manifest.name.clone(),
         collections: manifest.collections.clone(),
         locks: manifest.grants.locks.clone(),
+        configuration,
         reuse: manifest.reuse,
         limits: manifest.limits.engine.clone(),
     };

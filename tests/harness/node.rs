@@ -36,6 +36,7 @@ pub(crate) enum Storage {
 pub(crate) struct Builder {
     components: Vec<PathBuf>,
     config: toml::Table,
+    variables: Vec<(String, String)>,
     disk_can_refuse: bool,
     may_log_errors: bool,
     home: Arc<TempDir>,
@@ -195,6 +196,12 @@ impl Builder {
         self
     }
 
+    /// Runs the node with this variable set.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Runs the node so that [`Node::limit_file_size`] makes its disk refuse.
     pub(crate) fn disk_can_refuse(mut self) -> Self {
         self.disk_can_refuse = true;
@@ -243,6 +250,9 @@ impl Builder {
     #[track_caller]
     pub(crate) fn start(&self) -> Node {
         let mut command = lockport(self.arguments()).dir(self.home.path());
+        for (name, value) in &self.variables {
+            command = command.env(name, value);
+        }
         if self.disk_can_refuse {
             command = command.told_of_file_limits();
         }
@@ -262,6 +272,7 @@ impl Node {
         let builder = Builder {
             components: Vec::new(),
             config: toml::Table::new(),
+            variables: Vec::new(),
             disk_can_refuse: false,
             may_log_errors: false,
             home: Arc::new(home),

@@ -5,9 +5,8 @@ use crate::cache::Cache;
 use crate::clock::{self, Clock};
 use crate::component::Component;
 use crate::failure::Failure;
-use crate::instance::State;
 use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
-use crate::linker;
+use crate::linker::Linkers;
 use crate::load::{self, LoadError};
 use crate::pool::Pool;
 use crate::spec::Spec;
@@ -17,7 +16,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// How an engine is set up.
@@ -70,7 +68,7 @@ pub struct Engine(Arc<Inner>);
 /// What all components of an engine share.
 pub(crate) struct Inner {
     pub(crate) wasmtime: wasmtime::Engine,
-    linker: Linker<State>,
+    linkers: Linkers,
     cache: Option<Cache>,
     /// One permit per instance that exists. The pooling allocator has room for
     /// exactly so many.
@@ -93,14 +91,14 @@ impl Engine {
     /// that cannot be opened is done without, with a warning.
     pub fn new(options: Options) -> Result<Self, LoadError> {
         let wasmtime = new_wasmtime(&options)?;
-        let linker = linker::new(&wasmtime).map_err(|error| LoadError::compile(&error))?;
+        let linkers = Linkers::new(&wasmtime).map_err(|error| LoadError::compile(&error))?;
         let (clock, ticks) = clock::new();
         let inner = Arc::new(Inner {
             cache: options
                 .cache
                 .and_then(|directory| Cache::open(directory, &wasmtime)),
             wasmtime,
-            linker,
+            linkers,
             slots: Arc::new(Semaphore::new(options.instances as usize)),
             waiting: AtomicUsize::new(0),
             pools: Mutex::default(),
@@ -133,7 +131,7 @@ impl Engine {
         // Made now, or the first request would have to wait for it.
         code.initialize_copy_on_write_image()
             .map_err(|error| LoadError::compile(&error))?;
-        let pre = linker::link(&self.0.linker, &code)?;
+        let pre = self.0.linkers.link(&code)?;
         let component = Arc::new(Component::new(self.0.clone(), pre, spec));
         self.0.add(&component);
         Ok(component)

@@ -5,7 +5,7 @@ use crate::calls::{Hooks, broken};
 use crate::component::Context;
 use crate::failure::Failure;
 use crate::head::Head;
-use crate::imports::GuardHandle;
+use crate::imports;
 use crate::limits::Meter;
 use crate::output::Output;
 use crate::printer::Printer;
@@ -133,9 +133,7 @@ impl Instance {
         let mut busy = false;
         for entry in state.table.iter_mut() {
             alive += 1;
-            if let Some(guard) = entry.downcast_mut::<GuardHandle>() {
-                guard.end();
-            }
+            imports::end(entry);
             if let Some(body) = entry.downcast_mut::<HostOutgoingBody>() {
                 break_off(body);
                 busy = true;

@@ -10,23 +10,45 @@ use crate::imports;
 use crate::instance::State;
 use crate::load::{LoadError, on_track};
 use wasmtime::Result;
-use wasmtime::component::{Component as Code, Linker};
+use wasmtime::component::{Component as Code, InstancePre, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-/// Every interface that is linked: package, the track of its versions, names.
-const OFFERED: &[(&str, &str, &[&str])] = &[
-    ("lockport:host", "0.1", &["locks", "state", "request"]),
-    ("wasi:http", "0.2", &["types", "outgoing-handler"]),
-    ("wasi:io", "0.2", &["error", "poll", "streams"]),
-    ("wasi:clocks", "0.2", &["monotonic-clock", "wall-clock"]),
-    (
+/// Interfaces of one package that are linked.
+struct Offer {
+    package: &'static str,
+    version: Version,
+    interfaces: &'static [&'static str],
+}
+
+/// Which versions of a package one that is linked stands for.
+#[derive(Clone, Copy)]
+enum Version {
+    /// Every release of the track `0.2`, say.
+    Track(&'static str),
+    /// This one alone: of a pre-release, the next may be anything.
+    Exactly(&'static str),
+}
+
+use Version::{Exactly, Track};
+
+/// Every interface that is linked.
+const OFFERED: &[Offer] = &[
+    Offer::of(
+        "lockport:host",
+        Track("0.1"),
+        &["locks", "state", "request"],
+    ),
+    Offer::of("wasi:http", WASI, &["types", "outgoing-handler"]),
+    Offer::of("wasi:io", WASI, &["error", "poll", "streams"]),
+    Offer::of("wasi:clocks", WASI, &["monotonic-clock", "wall-clock"]),
+    Offer::of(
         "wasi:random",
-        "0.2",
+        WASI,
         &["random", "insecure", "insecure-seed"],
     ),
-    (
+    Offer::of(
         "wasi:cli",
-        "0.2",
+        WASI,
         &[
             "environment",
             "exit",
@@ -40,10 +62,10 @@ const OFFERED: &[(&str, &str, &[&str])] = &[
             "terminal-stderr",
         ],
     ),
-    ("wasi:filesystem", "0.2", &["types", "preopens"]),
-    (
+    Offer::of("wasi:filesystem", WASI, &["types", "preopens"]),
+    Offer::of(
         "wasi:sockets",
-        "0.2",
+        WASI,
         &[
             "network",
             "instance-network",
@@ -54,15 +76,49 @@ const OFFERED: &[(&str, &str, &[&str])] = &[
             "udp-create-socket",
         ],
     ),
+    Offer::of("wasi:keyvalue", Exactly("0.2.0-draft"), KEYVALUE),
+    Offer::of("wasi:keyvalue", Exactly("0.2.0-draft2"), KEYVALUE),
+    Offer::of("wasi:config", Exactly("0.2.0-rc.1"), &["store"]),
+    // Before and after its interface was given another name.
+    Offer::of("wasi:config", Exactly("0.2.0-draft"), &["runtime", "store"]),
+    Offer::of("wasi:config", Exactly("0.2.0-draft-2024-09-27"), &["store"]),
 ];
 
-/// Links everything that is offered.
-pub(crate) fn new(engine: &wasmtime::Engine) -> Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    imports::add_to_linker(&mut linker)?;
-    Ok(linker)
+/// WASI 0.2.
+const WASI: Version = Track("0.2");
+
+const KEYVALUE: &[&str] = &["store", "atomics", "batch"];
+
+/// Everything that is offered, ready to be linked.
+pub(crate) struct Linkers {
+    usual: Linker<State>,
+    /// Where an interface has two forms under one name: the other one.
+    other: Linker<State>,
+}
+
+impl Linkers {
+    /// Links everything that is offered.
+    pub(crate) fn new(engine: &wasmtime::Engine) -> Result<Self> {
+        let mut usual = Linker::new(engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut usual)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut usual)?;
+        imports::add_to_linker(&mut usual)?;
+        let mut other = usual.clone();
+        imports::add_others_to_linker(&mut other)?;
+        Ok(Self { usual, other })
+    }
+
+    /// Resolves the component's imports, once for all of its instances.
+    pub(crate) fn link(&self, code: &Code) -> Result<ProxyPre<State>, LoadError> {
+        self.resolve(code)
+            .and_then(ProxyPre::new)
+            .map_err(|error| LoadError::compile(&error))
+    }
+
+    fn resolve(&self, code: &Code) -> Result<InstancePre<State>> {
+        let usual = self.usual.instantiate_pre(code);
+        usual.or_else(|error| self.other.instantiate_pre(code).map_err(|_| error))
+    }
 }
 
 /// Whether an import of this name can be satisfied: `wasi:io/poll@0.2.6`.
@@ -73,18 +129,35 @@ pub(crate) fn offers(import: &str) -> bool {
         Some((package, interface, version))
     };
     parse().is_some_and(|(package, interface, version)| {
-        OFFERED.iter().any(|(offered, track, interfaces)| {
-            *offered == package && on_track(version, track) && interfaces.contains(&interface)
+        OFFERED.iter().any(|offer| {
+            offer.package == package
+                && offer.version.covers(version)
+                && offer.interfaces.contains(&interface)
         })
     })
 }
 
-/// Resolves the component's imports, once for all of its instances.
-pub(crate) fn link(linker: &Linker<State>, code: &Code) -> Result<ProxyPre<State>, LoadError> {
-    linker
-        .instantiate_pre(code)
-        .and_then(ProxyPre::new)
-        .map_err(|error| LoadError::compile(&error))
+impl Offer {
+    const fn of(
+        package: &'static str,
+        version: Version,
+        interfaces: &'static [&'static str],
+    ) -> Self {
+        Self {
+            package,
+            version,
+            interfaces,
+        }
+    }
+}
+
+impl Version {
+    fn covers(self, version: &str) -> bool {
+        match self {
+            Track(track) => on_track(version, track),
+            Exactly(exact) => version == exact,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -94,17 +167,21 @@ mod tests {
     #[test]
     fn what_is_named_as_offered_is_linked_and_nothing_else_is() {
         let engine = wasmtime::Engine::default();
-        let linker = new(&engine).unwrap();
+        let linker = Linkers::new(&engine).unwrap().usual;
         // The linker refuses to define again what it has.
         let has = |name: &str| {
             let mut linker = linker.clone();
             let defined = linker.root().func_wrap(name, |_, (): ()| Ok(()));
             defined.is_err()
         };
-        for (package, track, interfaces) in OFFERED {
-            let patch = if *track == "0.2" { "12" } else { "0" };
-            for interface in *interfaces {
-                let name = format!("{package}/{interface}@{track}.{patch}");
+        for offer in OFFERED {
+            let version = match offer.version {
+                Track("0.2") => "0.2.12".to_owned(),
+                Track(track) => format!("{track}.0"),
+                Exactly(version) => version.to_owned(),
+            };
+            for interface in offer.interfaces {
+                let name = format!("{}/{interface}@{version}", offer.package);
                 assert!(has(&name), "{name} is not linked");
                 assert!(offers(&name));
             }
@@ -130,5 +207,59 @@ mod tests {
         ] {
             assert!(!offers(name), "{name}");
         }
+    }
+
+    #[test]
+    fn of_a_pre_release_exactly_this_one_will_do() {
+        for name in [
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/atomics@0.2.0-draft2",
+            "wasi:config/store@0.2.0-rc.1",
+            "wasi:config/runtime@0.2.0-draft",
+            "wasi:config/store@0.2.0-draft-2024-09-27",
+        ] {
+            assert!(offers(name), "{name}");
+        }
+        for name in [
+            "wasi:keyvalue/store@0.2.0-draft3",
+            "wasi:keyvalue/store@0.2.0",
+            "wasi:keyvalue/watcher@0.2.0-draft2",
+            "wasi:config/store@0.2.0-rc.2",
+            "wasi:config/runtime@0.2.0-rc.1",
+            "wasi:config/store@0.2.0-draft-2024-09-28",
+        ] {
+            assert!(!offers(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_interface_that_has_two_forms_is_linked_in_both() {
+        let engine = wasmtime::Engine::default();
+        let linkers = Linkers::new(&engine).unwrap();
+        let link = |entry: &str| {
+            let wat = format!(
+                r#"(component
+                    (import "wasi:keyvalue/store@0.2.0-draft2" (instance $store
+                        (export "bucket" (type (sub resource)))
+                        (type $error (variant
+                            (case "no-such-store") (case "access-denied") (case "other" string)))
+                        (export "error" (type (eq $error)))))
+                    (alias export $store "bucket" (type $bucket))
+                    (alias export $store "error" (type $error))
+                    (import "wasi:keyvalue/batch@0.2.0-draft2" (instance
+                        (export "bucket" (type $its-bucket (eq $bucket)))
+                        (export "error" (type $its-error (eq $error)))
+                        (export "get-many" (func
+                            (param "bucket" (borrow $its-bucket)) (param "keys" (list string))
+                            (result (result (list {entry}) (error $its-error))))))))"#
+            );
+            let code = Code::new(&engine, wat::parse_str(wat).unwrap()).unwrap();
+            linkers.resolve(&code).map(|_| ())
+        };
+        link("(option (tuple string (list u8)))").unwrap();
+        link("(tuple string (option (list u8)))").unwrap();
+        // What fits neither is told by the usual one.
+        let error = format!("{:#}", link("(tuple string string)").unwrap_err());
+        assert!(error.contains("get-many"), "{error}");
     }
 }

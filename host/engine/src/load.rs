@@ -159,7 +159,7 @@ pub(crate) fn on_track(version: &str, track: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Engine, Options, Reuse, Spec};
+    use crate::{Configuration, Engine, Options, Reuse, Spec};
     use std::collections::HashMap;
 
     /// What is wrong with a component that is given as text.
@@ -176,6 +176,7 @@ mod tests {
             name: "test".to_owned(),
             collections: HashMap::new(),
             locks: Vec::new(),
+            configuration: Configuration::default(),
             reuse: Reuse::Never,
             limits,
         };
@@ -208,12 +209,12 @@ mod tests {
                 (import "lockport:host/events@0.1.0" (instance))
                 (import "wasi:io/poll@0.2.6" (instance))
                 (import "wasi:http/types@0.3.0" (instance))
-                (import "wasi:keyvalue/store@0.2.0-draft" (instance)))"#,
+                (import "wasi:keyvalue/store@0.2.0-draft3" (instance)))"#,
         );
         assert_eq!(
             error.to_string(),
             "it imports `lockport:host/events@0.1.0`, `wasi:http/types@0.3.0`, \
-             `wasi:keyvalue/store@0.2.0-draft`, which this host does not offer"
+             `wasi:keyvalue/store@0.2.0-draft3`, which this host does not offer"
         );
     }
 

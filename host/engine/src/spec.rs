@@ -1,5 +1,6 @@
 //! What a manifest says of a component, once it is checked.
 
+use crate::configuration::Configuration;
 use lockport_store::Collection;
 use lockport_store::LockPattern;
 use std::collections::HashMap;
@@ -13,6 +14,8 @@ pub struct Spec {
     pub collections: HashMap<String, Collection>,
     /// The lock names it may acquire and sees of others' guards.
     pub locks: Vec<LockPattern>,
+    /// What it may read of the node's configuration.
+    pub configuration: Configuration,
     /// How often an instance is used.
     pub reuse: Reuse,
     /// Its limits.

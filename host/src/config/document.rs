@@ -125,14 +125,23 @@ impl Document {
 
     /// Puts a value at `section.key`, over what is there.
     pub fn set(&mut self, section: &str, key: &str, entry: Entry) {
-        let Value::Table(root) = &mut self.root.value else {
-            return;
-        };
-        let parent = root.entry(section.to_owned()).or_insert_with(|| Entry {
-            origin: entry.origin.clone(),
-            value: Value::Table(Table::new()),
-        });
-        // Something that is not a table stays, and is refused when it is read.
+        self.set_within(&[section], key, entry);
+    }
+
+    /// Puts a value into the table that is at the end of `path`, over what is
+    /// there.
+    pub fn set_within(&mut self, path: &[&str], key: &str, entry: Entry) {
+        let mut parent = &mut self.root;
+        for name in path {
+            let Value::Table(table) = &mut parent.value else {
+                // It stays, and is refused when it is read.
+                return;
+            };
+            parent = table.entry((*name).to_owned()).or_insert_with(|| Entry {
+                origin: entry.origin.clone(),
+                value: Value::Table(Table::new()),
+            });
+        }
         if let Value::Table(table) = &mut parent.value {
             table.insert(key.to_owned(), entry);
         }

@@ -6,9 +6,14 @@
 //! and tests, and are left alone, unless they look like a key whose second
 //! underscore was forgotten: to ignore that one would be to run with another
 //! configuration than was meant.
+//!
+//! The configuration of a component has a level more: `config.my-shop.greeting`
+//! is `LOCKPORT_CONFIG__MY_SHOP__GREETING`. Its secrets are in variables of
+//! their own, which the configuration names.
 
 use super::document::{ConfigError, Document, Entry, Origin};
 use super::value::Value;
+use std::ffi::OsString;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "LOCKPORT_";
@@ -44,7 +49,9 @@ pub fn apply(
             value: Value::Untyped(value.clone()),
         };
         match rest.split_once("__") {
-            Some((section, key)) => document.set(&lower(section), &lower(key), entry),
+            Some((section, key)) => {
+                apply_to_section(document, &lower(section), &lower(key), entry)?;
+            }
             None if name == LOG => document.set("log", "level", entry),
             None => {
                 if let Some(meant) = keys
@@ -62,6 +69,39 @@ pub fn apply(
         }
     }
     Ok(())
+}
+
+fn apply_to_section(
+    document: &mut Document,
+    section: &str,
+    key: &str,
+    entry: Entry,
+) -> Result<(), ConfigError> {
+    match (section, key.split_once("__")) {
+        // No component has an underscore in its name, and no variable a `-`.
+        ("config", Some((component, key))) => {
+            document.set_within(&[section, &component.replace('_', "-")], key, entry);
+        }
+        // What it says may be the secret itself, so nobody may look at it.
+        ("secrets", _) => {
+            return Err(ConfigError::Wrong {
+                origin: entry.origin,
+                message: "no secret is given this way".to_owned(),
+                hint: Some(
+                    "name a variable of your own in lockport.toml, under [secrets.COMPONENT]: \
+                     KEY = { env = \"NAME\" }"
+                        .to_owned(),
+                ),
+            });
+        }
+        _ => document.set(section, key, entry),
+    }
+    Ok(())
+}
+
+/// The secret in the variable `name`, if that is set.
+pub fn secret(name: &str) -> Option<Result<String, OsString>> {
+    std::env::var_os(name).map(OsString::into_string)
 }
 
 /// The variable for a key.

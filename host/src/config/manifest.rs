@@ -51,6 +51,10 @@ pub struct Grants {
     pub locks: Vec<LockPattern>,
     /// Components it may call.
     pub calls: Vec<String>,
+    /// Keys of configuration it may read.
+    pub config: Vec<String>,
+    /// Secrets it may read; no key is both.
+    pub secrets: Vec<String>,
 }
 
 /// `[limits]`
@@ -70,6 +74,8 @@ pub struct Limits {
 const VERSION: u32 = 1;
 /// The longest name of a component or collection, in bytes.
 const NAME_BYTES_MAX: usize = 63;
+/// The longest key of configuration, in bytes.
+const KEY_BYTES_MAX: usize = 128;
 /// Routes, collections: more is a mistake.
 const ENTRIES_MAX: usize = 1_000;
 
@@ -136,8 +142,14 @@ impl Grants {
         let grants = Self {
             locks: section.or("locks", value::list(value::lock_pattern), Vec::new())?,
             calls: section.or("calls", value::list(component_name), Vec::new())?,
+            config: section.or("config", value::list(config_key), Vec::new())?,
+            secrets: section.or("secrets", value::list(config_key), Vec::new())?,
         };
-        for later in ["emits", "consumes", "outbound", "config", "secrets"] {
+        if let Some(key) = grants.secrets.iter().find(|it| grants.config.contains(it)) {
+            let why = format!("has `{key}`, which `grants.config` has too");
+            return Err(section.wrong("secrets", why, None));
+        }
+        for later in ["emits", "consumes", "outbound"] {
             section.not_yet(later)?;
         }
         section.finish()?;
@@ -322,6 +334,17 @@ fn component_name(value: &Value) -> Result<String, String> {
     match value::text(value)? {
         it if is_name(&it) => Ok(it),
         it => Err(format!("is `{it}`; it {NAME_RULE}")),
+    }
+}
+
+fn config_key(value: &Value) -> Result<String, String> {
+    let key = value::text(value)?;
+    let is_allowed = |it: u8| it.is_ascii_alphanumeric() || b"_-.".contains(&it);
+    match key.len() {
+        1..=KEY_BYTES_MAX if key.bytes().all(is_allowed) => Ok(key),
+        _ => Err(format!(
+            "has `{key}`; a key has letters, digits, `_`, `-` and `.`, 1 to {KEY_BYTES_MAX}"
+        )),
     }
 }
 

@@ -4,6 +4,7 @@
 //! from the file, else it is the default. `deploy/lockport.toml` explains
 //! every key; a test holds it to that.
 
+mod given;
 mod listen;
 mod locks;
 mod store;
@@ -12,6 +13,7 @@ use super::document::{ConfigError, Document, Origin, Setting};
 use super::section::Section;
 use super::value::{self, Show, Size, Value};
 use crate::telemetry::LogFormat;
+pub use given::{ByComponent, Given, Placed, Secret, VALUE_BYTES_MAX};
 pub use listen::{CompatConfig, Listen, TokenConfig};
 pub use locks::LocksConfig;
 use std::ops::RangeInclusive;
@@ -36,6 +38,8 @@ pub struct NodeConfig {
     /// The components to load: directories with a `component.toml`, or `.wasm`
     /// files with their manifest inside.
     pub load: Vec<PathBuf>,
+    /// What they may read of the configuration.
+    pub given: Given,
     /// How components are run.
     pub engine: EngineConfig,
     /// What one client, and all of them, may ask of the gateway.
@@ -152,6 +156,7 @@ impl NodeConfig {
             store: StoreConfig::read(root.section("store")?)?,
             locks: LocksConfig::read(root.section("locks")?)?,
             load: read_load(root.section("components")?)?,
+            given: Given::read(&root)?,
             engine: EngineConfig::read(root.section("engine")?)?,
             limits: Limits::read(root.section("limits")?)?,
             idempotency: Idempotency::read(root.section("idempotency")?)?,

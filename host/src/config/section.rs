@@ -8,6 +8,7 @@
 
 use super::document::{ConfigError, Document, Entry, Origin, Setting, Table};
 use super::value::{Show, Value};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -133,6 +134,21 @@ impl<'a> Section<'a> {
             .collect()
     }
 
+    /// Every value of this table, whose keys are free, and where it came from.
+    pub fn values<T: Show>(
+        &self,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<Vec<(&'a str, T, &'a Origin)>, ConfigError> {
+        let entries = self.table.into_iter().flatten();
+        entries
+            .map(|(key, entry)| {
+                let value = read(&entry.value).map_err(|why| self.wrong(key, why, None))?;
+                self.record(key, Some(value.show()), Some(entry.origin.clone()));
+                Ok((key.as_str(), value, &entry.origin))
+            })
+            .collect()
+    }
+
     /// Refuses `key`, which a later version will know.
     pub fn not_yet(&self, key: &'static str) -> Result<(), ConfigError> {
         match self.table.and_then(|it| it.get(key)) {
@@ -190,7 +206,13 @@ impl<'a> Section<'a> {
             Value::Table(table) => Ok(self.child(path, entry.origin.clone(), Some(table))),
             other => Err(ConfigError::Wrong {
                 origin: entry.origin.clone(),
-                message: format!("`{path}` must be a table, not {}", other.kind()),
+                message: match other {
+                    // Where a table belongs it may be anything, a secret too.
+                    Value::Text(_) | Value::Untyped(_) => {
+                        format!("`{path}` must be a table, not text")
+                    }
+                    other => format!("`{path}` must be a table, not {}", other.kind()),
+                },
                 hint: None,
             }),
         }
@@ -219,10 +241,20 @@ impl<'a> Section<'a> {
     }
 
     fn path_of(&self, key: &str) -> String {
+        let key = &*written(key);
         match self.path.as_str() {
             "" => key.to_owned(),
             path => format!("{path}.{key}"),
         }
+    }
+}
+
+/// A key as it is written in TOML.
+fn written(key: &str) -> Cow<'_, str> {
+    let is_bare = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
+    match key.bytes().all(is_bare) && !key.is_empty() {
+        true => key.into(),
+        false => key.to_owned().show().into(),
     }
 }
 

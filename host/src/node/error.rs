@@ -1,5 +1,6 @@
 //! Why a node cannot start, and what to do about it.
 
+use super::configuration::ConfigurationError;
 use super::tokens::TokenError;
 use super::wiring::WiringError;
 use crate::bundle::BundleError;
@@ -45,6 +46,9 @@ pub enum StartError {
     /// A token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A component cannot be given its configuration.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
     /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
@@ -70,6 +74,7 @@ impl StartError {
             Self::Redis { source, .. } => redis_hint(source).map(str::to_owned),
             Self::Component { source, .. } => component_hint(source),
             Self::Token(error) => error.hint(),
+            Self::Configuration(error) => error.hint(),
             Self::Bind {
                 address,
                 flag,

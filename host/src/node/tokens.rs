@@ -1,16 +1,13 @@
 //! The secrets of tokens, read from their files.
 //!
 //! A configuration names files and never holds a secret, so it can be shown
-//! and kept with the rest. The files should be readable by nobody else; one
-//! that is not is used all the same, with a warning, because some systems
-//! hand secrets to a process that way.
+//! and kept with the rest.
 
+use super::secret;
 use crate::config::node::TokenConfig;
 use lockport_locks::{Access, AccessError, SECRET_BYTES_MAX, Token};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 /// Why a token cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +27,6 @@ pub enum TokenError {
     Access(#[from] AccessError),
 }
 
-/// The permissions of others than a file's owner.
-const OTHERS: u32 = 0o077;
-
 /// Who may do what. Without tokens, everybody may do everything. Blocks.
 pub(super) fn access(tokens: &[TokenConfig]) -> Result<Access, TokenError> {
     if tokens.is_empty() {
@@ -43,36 +37,19 @@ pub(super) fn access(tokens: &[TokenConfig]) -> Result<Access, TokenError> {
 }
 
 fn token(config: &TokenConfig) -> Result<Token, TokenError> {
-    let secret = read(&config.file).map_err(|source| TokenError::Unreadable {
-        principal: config.principal.clone(),
-        file: config.file.clone(),
-        source,
-    })?;
+    // What is longer than any secret is cut, and so refused.
+    let secret =
+        secret::read(&config.file, SECRET_BYTES_MAX).map_err(|source| TokenError::Unreadable {
+            principal: config.principal.clone(),
+            file: config.file.clone(),
+            source,
+        })?;
     Ok(Token {
         principal: config.principal.clone(),
         secret,
         operator: config.operator,
         locks: config.locks.clone(),
     })
-}
-
-/// The secret in a file, without the end of its line. What is longer than any
-/// secret is cut, and so refused.
-fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & OTHERS != 0 {
-        tracing::warn!(
-            file = %path.display(),
-            mode = format!("{:o}", mode & 0o777),
-            "others can read the secret of a token; `chmod 600` it"
-        );
-    }
-    let mut secret = String::new();
-    // Room for the end of a line, and for one byte too many.
-    file.take(SECRET_BYTES_MAX as u64 + 3)
-        .read_to_string(&mut secret)?;
-    Ok(secret.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 impl TokenError {

@@ -1,9 +1,12 @@
-//! What a component sees of Lockport: one file per WIT interface.
+//! What a component sees of Lockport: one file per WIT interface of ours, and
+//! one per package of the standard ones that are served by it.
 //!
 //! Functions here convert and delegate. Grants are checked first, and a denial
 //! says nothing about what was asked for; what a guest passes becomes a value
 //! that is valid by construction before anything else happens to it.
 
+mod config;
+mod keyvalue;
 mod locks;
 mod request;
 mod state;
@@ -12,6 +15,7 @@ mod state;
 pub use locks::GuardHandle;
 
 use crate::instance::State;
+use std::any::Any;
 use wasmtime::component::{HasSelf, Linker};
 
 mod bindings {
@@ -45,7 +49,27 @@ use bindings::lockport::host as wit;
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wit::locks::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     wit::state::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
-    wit::request::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+    wit::request::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    keyvalue::add_to_linker(linker)?;
+    config::add_to_linker(linker)
+}
+
+/// Links those that have two forms under one name in their other form.
+pub(crate) fn add_others_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    keyvalue::replace_batch(linker)
+}
+
+/// Ends what a guest's resource has of the request that is over.
+pub(crate) fn end(resource: &mut dyn Any) {
+    if let Some(guard) = resource.downcast_mut::<GuardHandle>() {
+        guard.end();
+    }
+    if let Some(bucket) = resource.downcast_mut::<keyvalue::Bucket>() {
+        bucket.end();
+    }
+    if let Some(cas) = resource.downcast_mut::<keyvalue::Cas>() {
+        cas.end();
+    }
 }
 
 /// A duration as WIT has it: nanoseconds, at most some 584 years.

@@ -15,8 +15,8 @@ mod reuse;
 pub(crate) use log::Log;
 
 use crate::{
-    Admission, Answer, AnswerBody, Body, BodyError, CallRefused, Calls, Component, Context, Engine,
-    Failure, Limits, LockPattern, Options, Reuse, Spec,
+    Admission, Answer, AnswerBody, Body, BodyError, CallRefused, Calls, Component, Configuration,
+    Context, Engine, Failure, Limits, LockPattern, Options, Reuse, Spec,
 };
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, Empty};
@@ -70,6 +70,7 @@ impl Bench {
                 Collection::new("guest", "things", None).unwrap(),
             )]),
             locks: vec![LockPattern::parse("thing/*").unwrap()],
+            configuration: Configuration::default(),
             reuse: Reuse::Requests(1_000),
             limits: Limits::default(),
         };

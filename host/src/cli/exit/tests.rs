@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Origin;
-use crate::node::{TokenError, WiringError};
+use crate::node::{ConfigurationError, TokenError, WiringError};
 use lockport_engine::LoadError;
 use lockport_store::redis;
 use std::io;
@@ -103,6 +103,14 @@ fn a_node_that_cannot_start_has_its_exit_code() {
                 principal: "a".to_owned(),
                 file: path(),
                 source: nothing(),
+            }
+            .into(),
+            Exit::Config,
+        ),
+        (
+            ConfigurationError::NotGiven {
+                component: "a".to_owned(),
+                key: "b".to_owned(),
             }
             .into(),
             Exit::Config,

@@ -35,6 +35,8 @@ fn a_whole_manifest_is_read() {
         [grants]
         locks = ["seat/*", "hall"]
         calls = ["invoice"]
+        config = ["greeting", "http.port"]
+        secrets = ["api-key"]
         [limits]
         memory = "32MiB"
         table_elements = 1000
@@ -61,6 +63,32 @@ fn a_whole_manifest_is_read() {
     assert_eq!(manifest.limits.engine.queue, 0);
     assert_eq!(manifest.limits.request_body, Some(1 << 20));
     assert_eq!(manifest.limits.response_held, 64 << 10);
+    assert_eq!(manifest.grants.config, ["greeting", "http.port"]);
+    assert_eq!(manifest.grants.secrets, ["api-key"]);
+}
+
+#[test]
+fn a_key_of_configuration_is_a_word_and_either_open_or_secret() {
+    for key in [
+        "",
+        "a b",
+        "a/b",
+        "a=b",
+        "\u{e4}",
+        &"x".repeat(KEY_BYTES_MAX + 1),
+    ] {
+        for kind in ["config", "secrets"] {
+            let refused = refused(&format!("[grants]\n{kind} = [\"a\", \"{key}\"]"));
+            let expected = "a key has letters, digits, `_`, `-` and `.`, 1 to 128 (entry 2)";
+            assert!(refused.ends_with(expected), "{refused}");
+        }
+    }
+    let longest = "x".repeat(KEY_BYTES_MAX);
+    assert!(parse(&format!("grants.config = [\"{longest}\"]")).is_ok());
+    assert_eq!(
+        refused("[grants]\nconfig = [\"a\"]\nsecrets = [\"b\", \"a\"]"),
+        "component.toml:5: `grants.secrets` has `a`, which `grants.config` has too"
+    );
 }
 
 #[test]
@@ -109,7 +137,6 @@ fn what_a_later_version_serves_is_refused_and_not_ignored() {
         ("[[grpc]]\nservice = \"a.B\"", "grpc"),
         ("[grants]\nemits = [\"a\"]", "grants.emits"),
         ("[grants]\noutbound = [\"a\"]", "grants.outbound"),
-        ("[grants]\nsecrets = [\"a\"]", "grants.secrets"),
         ("[collections.a]\nkind = \"cache\"", "collections.a.kind"),
         ("[[http]]\npath = \"/a\"\nhost = \"b\"", "http[0].host"),
     ] {

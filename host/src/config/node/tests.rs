@@ -313,6 +313,51 @@ fn the_defaults_that_the_production_configuration_states_are_the_defaults() {
     assert_eq!(differ, ["store.url", "components.load", "log.format"]);
 }
 
+#[test]
+fn the_production_configuration_shows_what_components_can_be_given() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/lockport.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let example = text.lines().skip_while(|it| *it != "# [config.order]");
+    let example: Vec<_> = example
+        .take_while(|it| it.starts_with('#'))
+        .map(|it| it.trim_start_matches("# "))
+        .filter(|it| *it != "#")
+        .collect();
+    let given = load(&example.join("\n"), &[], &[]).unwrap().given;
+    assert_eq!(given.config["order"]["greeting"].value, "hello");
+    let secrets = &given.secrets["order"];
+    let variable = Secret::Variable("ORDER_API_KEY".to_owned());
+    assert_eq!(secrets["api-key"].value, variable);
+    assert!(matches!(&secrets["signing-key"].value, Secret::File(it) if it.ends_with("order.key")));
+}
+
+#[test]
+fn the_environment_goes_over_what_a_file_gives_to_a_component() {
+    let text = "[config.my-shop]\ngreeting = \"file\"\nother = \"file\"";
+    let variables = [
+        ("LOCKPORT_CONFIG__MY_SHOP__GREETING", "variable"),
+        ("LOCKPORT_CONFIG__ORDER__A__B", "new"),
+    ];
+    let given = load(text, &variables, &[]).unwrap().given;
+    let value = |component: &str, key: &str| given.config[component][key].value.clone();
+    assert_eq!(value("my-shop", "greeting"), "variable");
+    assert_eq!(value("my-shop", "other"), "file");
+    assert_eq!(value("order", "a__b"), "new");
+    assert_eq!(
+        refused("", &[("LOCKPORT_CONFIG__ORDER", "a")]),
+        "environment variable LOCKPORT_CONFIG__ORDER: `config.order` must be a table, not text"
+    );
+}
+
+#[test]
+fn no_secret_is_taken_from_a_variable_of_the_configuration() {
+    for name in ["LOCKPORT_SECRETS__ORDER__KEY", "LOCKPORT_SECRETS__ORDER"] {
+        let refused = refused("", &[(name, "hunter2")]);
+        assert!(refused.contains("no secret is given this way"), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+}
+
 const TOKEN: &str = "[[tokens]]\nprincipal = \"a\"\nfile = \"a.token\"\n";
 
 #[test]
