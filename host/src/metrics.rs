@@ -12,11 +12,14 @@
 //! client chooses becomes one.
 
 mod families;
+mod outbound;
 
 use families::{Families, Named};
 use lockport_engine::Engine;
 use lockport_locks::LockApi;
 use lockport_store::Store;
+use outbound::OutboundVecs;
+pub use outbound::{OutboundMetrics, OutboundOutcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -49,6 +52,23 @@ const REFUSALS: Named = (
 const TRANSACTIONS: Named = (
     "lockport_transactions_total",
     "Transactions of requests: committed, discarded, or refused by the store and why.",
+);
+
+const OUTBOUND_CONNECTIONS: Named = (
+    "lockport_outbound_connections",
+    "Connections of components to the world outside that are open now.",
+);
+const OUTBOUND_LIMIT: Named = (
+    "lockport_outbound_connections_limit",
+    "How many connections to the world outside a component may have at once.",
+);
+const OUTBOUND_REQUESTS: Named = (
+    "lockport_outbound_requests_total",
+    "Requests of components to the world outside: answered, or why not (denied, limit, name, connect, tls, timeout, too_large, broken, abandoned).",
+);
+const OUTBOUND_CUT: Named = (
+    "lockport_outbound_answers_cut_total",
+    "Answers from outside that broke off behind their head, or were too large.",
 );
 
 const CONNECTIONS: Named = ("lockport_connections", "Connections that are open now.");
@@ -139,6 +159,7 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     refusals: IntCounterVec,
     transactions: IntCounterVec,
+    outbound: OutboundVecs,
     connections: IntGaugeVec,
     accepted: IntCounterVec,
 }
@@ -225,6 +246,7 @@ impl Metrics {
             request_seconds: register(&registry, HistogramVec::new(seconds, &route)),
             refusals: counters(REFUSALS, &["reason"]),
             transactions: counters(TRANSACTIONS, &["outcome"]),
+            outbound: OutboundVecs::new(&registry),
             connections: register(
                 &registry,
                 IntGaugeVec::new(opts(CONNECTIONS), &["listener"]),
@@ -254,6 +276,12 @@ impl Metrics {
         TransactionMetrics(
             TransactionOutcome::ALL.map(|it| self.transactions.with_label_values(&[it.word()])),
         )
+    }
+
+    /// The requests of a component to the world outside, which may have so many
+    /// connections at once.
+    pub fn outbound(&self, component: &str, connections: usize) -> OutboundMetrics {
+        self.outbound.of(component, connections)
     }
 
     /// The connections of a listener.

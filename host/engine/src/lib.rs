@@ -55,7 +55,7 @@ mod tests;
 
 pub use admission::Admission;
 pub use answer::{Answer, AnswerBody, BodyError};
-pub use calls::{CallRefused, Calls};
+pub use calls::{CallRefused, Calls, Fault};
 pub use component::{Component, Context};
 pub use engine::{Engine, Options};
 pub use failure::Failure;

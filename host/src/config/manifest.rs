@@ -6,10 +6,13 @@
 //! locks the manifest itself asks for: a route that could never take its lock
 //! is a mistake, and it is found before anything listens.
 
+mod outbound;
+
 use super::document::{ConfigError, Document};
 use super::section::Section;
 use super::value::{self, Show, Size, Value};
 use crate::gateway::pattern::{Methods, NameTemplate, PathPattern, RouteLock, RouteSpec};
+use crate::outbound::{self as outside, grant::OutboundGrant};
 use lockport_engine::{LockPattern, Reuse};
 use lockport_store::store::{NAMES_PER_GRANT_MAX, WAIT_MAX};
 use lockport_store::{Collection, LockName};
@@ -51,6 +54,8 @@ pub struct Grants {
     pub locks: Vec<LockPattern>,
     /// Components it may call.
     pub calls: Vec<String>,
+    /// What it may reach of the world outside.
+    pub outbound: Vec<OutboundGrant>,
 }
 
 /// `[limits]`
@@ -64,6 +69,8 @@ pub struct Limits {
     pub request_body: Option<u64>,
     /// An answer that is held until its commit, in bytes.
     pub response_held: u64,
+    /// What it may use of the world outside.
+    pub outbound: outside::Limits,
 }
 
 /// The version of the manifest's format.
@@ -136,8 +143,9 @@ impl Grants {
         let grants = Self {
             locks: section.or("locks", value::list(value::lock_pattern), Vec::new())?,
             calls: section.or("calls", value::list(component_name), Vec::new())?,
+            outbound: section.or("outbound", value::list(outbound::grant), Vec::new())?,
         };
-        for later in ["emits", "consumes", "outbound", "config", "secrets"] {
+        for later in ["emits", "consumes", "config", "secrets"] {
             section.not_yet(later)?;
         }
         section.finish()?;
@@ -174,6 +182,7 @@ impl Limits {
                     Size(RESPONSE_HELD_DEFAULT),
                 )?
                 .0,
+            outbound: outbound::limits(&section)?,
         };
         section.finish()?;
         Ok(limits)

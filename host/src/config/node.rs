@@ -38,6 +38,8 @@ pub struct NodeConfig {
     pub load: Vec<PathBuf>,
     /// How components are run.
     pub engine: EngineConfig,
+    /// How components reach the world outside.
+    pub outbound: OutboundConfig,
     /// What one client, and all of them, may ask of the gateway.
     pub limits: Limits,
     /// What is logged, and how.
@@ -93,6 +95,14 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// `[outbound]`
+#[derive(Clone, Debug)]
+pub struct OutboundConfig {
+    /// The certificates of authorities that are trusted beside those the machine
+    /// trusts, as PEM.
+    pub ca: Option<PathBuf>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -139,6 +149,7 @@ impl NodeConfig {
             locks: LocksConfig::read(root.section("locks")?)?,
             load: read_load(root.section("components")?)?,
             engine: EngineConfig::read(root.section("engine")?)?,
+            outbound: OutboundConfig::read(root.section("outbound")?)?,
             limits: Limits::read(root.section("limits")?)?,
             log: Log::read(root.section("log")?)?,
             file: None,
@@ -171,6 +182,18 @@ impl EngineConfig {
         };
         section.finish()?;
         Ok(engine)
+    }
+}
+
+impl OutboundConfig {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let ca = section.optional("ca", value::path)?;
+        let ca = match (ca, section.origin_of("ca")) {
+            (Some(path), Some(origin)) => Some(origin.resolve(path)),
+            (ca, _) => ca,
+        };
+        section.finish()?;
+        Ok(Self { ca })
     }
 }
 

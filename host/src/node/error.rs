@@ -4,6 +4,7 @@ use super::tokens::TokenError;
 use super::wiring::WiringError;
 use crate::bundle::BundleError;
 use crate::config::node::RedisUrl;
+use crate::outbound::TrustError;
 use lockport_engine::LoadError;
 use lockport_store::embedded::OpenError;
 use lockport_store::redis::{self, Lost, Silence, TlsError, Unfit};
@@ -45,6 +46,9 @@ pub enum StartError {
     /// A token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Nobody can be trusted as the configuration says.
+    #[error("`outbound.ca` cannot be used")]
+    Trust(#[source] TrustError),
     /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
@@ -84,7 +88,7 @@ impl StartError {
                 }
                 _ => None,
             },
-            Self::Engine(_) | Self::Host(_) => None,
+            Self::Engine(_) | Self::Trust(_) | Self::Host(_) => None,
         }
     }
 }
