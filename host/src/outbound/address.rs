@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What has to be granted for an address to be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub(super) enum Reach {
     /// The internet: any grant will do.
     Global,
     /// This machine and its neighbours: loopback, private, shared and
@@ -33,7 +33,7 @@ const METADATA: [IpAddr; 3] = [
 ];
 
 /// What has to be granted for `address`.
-pub fn reach(address: IpAddr) -> Reach {
+pub(super) fn reach(address: IpAddr) -> Reach {
     if METADATA.contains(&address) {
         return Reach::Special;
     }

@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lockport_engine::{Body, CallRefused, Fault};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -37,8 +38,9 @@ use tokio_rustls::TlsConnector;
 const ADDRESSES_MAX: usize = 8;
 
 /// How much of an answer's body the host takes before the guest asks for it, in
-/// bytes.
-const WINDOW: u32 = 64 << 10;
+/// bytes. It bounds how fast a body comes from far away: so much in each round
+/// trip.
+const WINDOW: u32 = 256 << 10;
 
 /// The most header fields of an answer.
 const FIELDS_MAX: usize = 128;
@@ -272,7 +274,6 @@ impl Way<'_> {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_header_list_size(self.head_max)
-            .max_concurrent_streams(0)
             .handshake(TokioIo::new(stream));
         let shaken = tokio::time::timeout_at(self.until, shaking).await;
         let shaken = shaken.map_err(|_| Fault::ConnectTimeout)?;
@@ -346,7 +347,13 @@ pub(super) fn fault_of(error: &hyper::Error, head_max: u32) -> Fault {
     } else if error.is_incomplete_message() {
         Fault::Incomplete
     } else {
-        Fault::Terminated
+        // What is wrong with a body is under its error.
+        let source = error.source().and_then(|it| it.downcast_ref());
+        match source.map(io::Error::kind) {
+            Some(io::ErrorKind::UnexpectedEof) => Fault::Incomplete,
+            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Fault::Protocol,
+            _ => Fault::Terminated,
+        }
     }
 }
 
