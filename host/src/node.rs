@@ -259,7 +259,12 @@ fn world(config: &NodeConfig, manifests: &[&Manifest]) -> Result<World, StartErr
 fn door(manifest: &Manifest, world: &World, metrics: &Metrics) -> Door {
     let (grants, limits) = (&manifest.grants, &manifest.limits.outbound);
     let metrics = metrics.outbound(&manifest.name, limits.connections);
-    Door::new(grants.outbound.clone(), limits.clone(), world.clone(), metrics)
+    Door::new(
+        grants.outbound.clone(),
+        limits.clone(),
+        world.clone(),
+        metrics,
+    )
 }
 
 fn deploy(

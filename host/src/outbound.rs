@@ -119,9 +119,9 @@ impl Door {
 
     /// Sends a request, whose headers are as they may leave the node, and waits
     /// for the head of its answer, until `deadline` at most; then the body of
-    /// the answer ends, too. `connect` is how long
-    /// the guest allows for a connection, if it says. `leave` is called before
-    /// anything can be noticed outside, and not at all for what is not granted.
+    /// the answer ends, too. `connect` is how long the guest allows for a
+    /// connection, if it says. `leave` is called before anything can be noticed
+    /// outside, and not at all for what is not granted.
     ///
     /// Dropping the future, or the answer's body before its end, closes the
     /// connection.
@@ -174,10 +174,7 @@ impl Door {
 
     /// Whether a request may go where it wants to. Brings its head into the
     /// form in which it is sent.
-    fn admit(
-        &self,
-        request: &mut Request<Body>,
-    ) -> Result<(Destination, Permission), CallRefused> {
+    fn admit(&self, request: &mut Request<Body>) -> Result<(Destination, Permission), CallRefused> {
         let to = Destination::of(request.uri()).ok_or(CallRefused::Denied)?;
         let permission = grant::permission(&self.grants, &to).ok_or(CallRefused::Denied)?;
         // It would make a tunnel of the connection.

@@ -44,9 +44,11 @@ impl Server {
     #[track_caller]
     pub(crate) fn saying(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
-        Self::start(move |mut stream| {
-            while request_of(&mut stream).is_some() && stream.write_all(&answer).is_ok() {}
-        })
+        Self::start(
+            move |mut stream| {
+                while request_of(&mut stream).is_some() && stream.write_all(&answer).is_ok() {}
+            },
+        )
     }
 
     /// Answers every request with 200 and this text.

@@ -27,7 +27,10 @@ fn what_a_call_did_that_opted_out_stays_whatever_becomes_of_its_caller(storage: 
         if *end != "trap" {
             assert_eq!(answer.step("call").trim_end(), "200 put: ok");
         }
-        assert_eq!(node.value("notes", &format!("its-{at}")).as_deref(), Some("1"));
+        assert_eq!(
+            node.value("notes", &format!("its-{at}")).as_deref(),
+            Some("1")
+        );
         let mine = node.value("notes", &format!("mine-{at}"));
         assert_eq!(mine.is_some(), *end == "status 200", "{end}");
     }
@@ -50,19 +53,23 @@ fn a_call_that_opts_out_sees_and_holds_nothing_of_its_caller_s(storage: Storage)
         text.contains("call: 200 get: none\ninherited: []\nacquire: error held\n"),
         "{text}"
     );
-    assert!(text.contains("get: version 0 1\ninherited: [item/a="), "{text}");
+    assert!(
+        text.contains("get: version 0 1\ninherited: [item/a="),
+        "{text}"
+    );
 }
 
 fn a_call_that_opts_out_and_answers_an_error_leaves_nothing(storage: Storage) {
     let node = probe(storage);
     for (at, end) in ["status+409", "trap"].iter().enumerate() {
-        let call = format!(
-            "call POST probe /probe?do=acquire+item/b;put+notes+its-{at}+1;{end}"
-        );
+        let call = format!("call POST probe /probe?do=acquire+item/b;put+notes+its-{at}+1;{end}");
         let list = ["put notes mine 1", OUT, &call, "acquire item/b"];
         let answer = node.run("probe", list).expect(200);
         let status = answer.step("call");
-        assert!(status.starts_with("409") || status.starts_with("500"), "{status}");
+        assert!(
+            status.starts_with("409") || status.starts_with("500"),
+            "{status}"
+        );
         assert_eq!(node.value("notes", &format!("its-{at}")), None);
         assert_eq!(node.value("notes", "mine").as_deref(), Some("1"));
     }
@@ -87,7 +94,10 @@ fn a_call_that_opts_out_and_waits_for_its_caller_s_lock_is_told_at_once(storage:
     let list = format!("{OUT}\ncall POST probe /probe acquire item/a wait=600000");
     let locked = crate::harness::request("POST", "/probe/locked/a").body(list);
     let answer = node.client().send(&locked).expect(200);
-    assert_eq!(answer.step("call").trim_end(), "423 acquire: error deadlock");
+    assert_eq!(
+        answer.step("call").trim_end(),
+        "423 acquire: error deadlock"
+    );
 }
 
 fn a_circle_through_a_call_that_opted_out_is_found(storage: Storage) {
@@ -112,7 +122,10 @@ fn a_circle_through_a_call_that_opted_out_is_found(storage: Storage) {
     node.logs().wait_for("has b");
     // Whoever of them begins to wait last is told.
     gate.give_back(&node);
-    let called = caller.answer_to("POST").expect("it is answered").expect(200);
+    let called = caller
+        .answer_to("POST")
+        .expect("it is answered")
+        .expect(200);
     let other = other.answer_to("POST").expect("it is answered");
     let told = [called.text(), other.text()];
     let deadlocks = told.iter().filter(|it| it.contains("error deadlock"));
@@ -126,7 +139,11 @@ fn a_header_that_says_anything_else_is_refused_by_reason() {
         let with = format!("with lockport-transaction {value}");
         let call = "call POST probe /probe put notes a 1";
         let answer = node.run("probe", [&with, call]).expect(200);
-        assert!(answer.step("call").starts_with("400 "), "{value}: {}", answer.text());
+        assert!(
+            answer.step("call").starts_with("400 "),
+            "{value}: {}",
+            answer.text()
+        );
         assert!(answer.text().contains("\"reason\":\"INVALID_TRANSACTION\""));
         assert_eq!(node.value("notes", "a"), None);
     }
@@ -162,8 +179,14 @@ fn calls_that_opt_out_count_as_calls_do() {
         let call = "with lockport-transaction none;call POST probe /probe?do=";
         let mut steps = "about".to_owned();
         for _ in 0..depth {
-            let inner = steps.replace('%', "%25").replace(';', "%3B").replace(' ', "%20");
-            let inner = inner.replace('?', "%3F").replace('&', "%26").replace('=', "%3D");
+            let inner = steps
+                .replace('%', "%25")
+                .replace(';', "%3B")
+                .replace(' ', "%20");
+            let inner = inner
+                .replace('?', "%3F")
+                .replace('&', "%26")
+                .replace('=', "%3D");
             steps = format!("{call}{inner}");
         }
         steps.replace(';', "\n")
@@ -171,7 +194,11 @@ fn calls_that_opt_out_count_as_calls_do() {
     let answer = node.run("probe", nested(2).lines()).expect(200);
     assert!(answer.text().contains("about: route="), "{}", answer.text());
     let answer = node.run("probe", nested(9).lines()).expect(200);
-    assert!(answer.text().contains("\"reason\":\"LOOP\""), "{}", answer.text());
+    assert!(
+        answer.text().contains("\"reason\":\"LOOP\""),
+        "{}",
+        answer.text()
+    );
 }
 
 // T12.
@@ -201,7 +228,10 @@ fn a_call_that_opts_out_gets_through_to_a_component_whose_instances_all_wait() {
         connection.send(&request).expect("the node reads");
         connection
     };
-    let gate = send("other", &["acquire item/gate", "log has the gate", "sleep 600000"]);
+    let gate = send(
+        "other",
+        &["acquire item/gate", "log has the gate", "sleep 600000"],
+    );
     node.logs().wait_for("has the gate");
     let mut caller = send(
         "holder",
@@ -217,7 +247,13 @@ fn a_call_that_opts_out_gets_through_to_a_component_whose_instances_all_wait() {
     let mut waiter = send("probe", &["log waits", "acquire item/a wait=600000"]);
     node.logs().wait_for("waits");
     drop(gate);
-    let answer = caller.answer_to("POST").expect("it is answered").expect(200);
+    let answer = caller
+        .answer_to("POST")
+        .expect("it is answered")
+        .expect(200);
     assert!(answer.step("call").starts_with("200 "), "{}", answer.text());
-    waiter.answer_to("POST").expect("it is answered").expect(200);
+    waiter
+        .answer_to("POST")
+        .expect("it is answered")
+        .expect(200);
 }

@@ -13,7 +13,9 @@ fn granted(grants: &[&str]) -> Builder {
 
 /// The same for what stands in a manifest.
 fn granted_as(outbound: &str) -> Builder {
-    let table: toml::Table = format!("outbound = {outbound}").parse().expect("it is TOML");
+    let table: toml::Table = format!("outbound = {outbound}")
+        .parse()
+        .expect("it is TOML");
     Node::builder().changed(&guest_dir("probe"), |manifest| {
         manifest["grants"]["locks"] = toml::Value::Array(vec!["item/*".into(), "many/*".into()]);
         let grants = manifest["grants"].as_table_mut().expect("it is a table");
@@ -58,7 +60,10 @@ fn a_request_goes_out_without_what_is_ours_and_comes_back_so() {
     let head = seen.lock().expect("nobody panics").clone();
     assert!(head.starts_with("post /a http/1.1\r\n"), "{head}");
     assert!(head.contains("x-mine: yes\r\n"), "{head}");
-    assert!(!head.contains("lockport") && !head.contains("\r\nte:"), "{head}");
+    assert!(
+        !head.contains("lockport") && !head.contains("\r\nte:"),
+        "{head}"
+    );
     assert_eq!(server.accepted(), 1, "a guard never leaves");
 }
 
@@ -89,7 +94,10 @@ fn what_is_not_granted_looks_like_a_component_that_is_not() {
         "http://a.b.example.com/".to_owned(),
         "http://example.com/".to_owned(),
     ];
-    let mut steps: Vec<_> = urls.iter().map(|it| format!("try fetch GET {it}")).collect();
+    let mut steps: Vec<_> = urls
+        .iter()
+        .map(|it| format!("try fetch GET {it}"))
+        .collect();
     steps.push("try call GET no-such /".to_owned());
     let answer = node.run("probe", steps).expect(200);
     let denied = "error HttpRequestDenied";
@@ -155,7 +163,9 @@ fn a_server_over_tls_is_believed_if_its_authority_is() {
     // The machine does not know it.
     let node = grants.start();
     assert_eq!(node.run("probe", fetch(&server)).step("fetch"), refused);
-    let node = granted(&[&other.url()]).set("outbound.ca", other.ca()).start();
+    let node = granted(&[&other.url()])
+        .set("outbound.ca", other.ca())
+        .start();
     // It is somebody else's.
     assert_eq!(node.run("probe", fetch(&other)).step("fetch"), refused);
 }
@@ -166,8 +176,11 @@ fn what_components_ask_of_the_world_is_counted() {
     let node = granted(&[&server.url()]).start();
     let fetch = format!("fetch GET {}", server.url());
     let denied = "try fetch GET http://127.0.0.2/".to_owned();
-    node.run("probe", [fetch.clone(), fetch, denied]).expect(200);
-    let metrics = node.admin().send(&crate::harness::request("GET", "/metrics"));
+    node.run("probe", [fetch.clone(), fetch, denied])
+        .expect(200);
+    let metrics = node
+        .admin()
+        .send(&crate::harness::request("GET", "/metrics"));
     let metrics = metrics.expect(200).text();
     for line in [
         "lockport_outbound_requests_total{component=\"probe\",outcome=\"answered\"} 2",

@@ -17,7 +17,9 @@ fn reaching_from(guest: &str, servers: &[&Server], limits: &[(&str, &str)]) -> B
         grants.insert("outbound".to_owned(), toml::Value::Array(urls));
         let all = manifest["limits"].as_table_mut().expect("it is a table");
         for (key, value) in limits {
-            let value = value.parse().map_or_else(|_| (*value).into(), toml::Value::Integer);
+            let value = value
+                .parse()
+                .map_or_else(|_| (*value).into(), toml::Value::Integer);
             all.insert((*key).to_owned(), value);
         }
     })
@@ -42,7 +44,9 @@ fn a_server_that_does_not_go_on_ends_with_the_request_s_deadline() {
         "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
     ] {
         let server = Server::stopping_after(answer);
-        let node = reaching_from("tight", &[&server], &[]).guest("probe").start();
+        let node = reaching_from("tight", &[&server], &[])
+            .guest("probe")
+            .start();
         let fetch = format!("fetch GET {}", server.url());
         let asked = node.run("tight", ["acquire item/a", "put items a 1", &fetch]);
         asked.expect_problem(504, "DEADLINE");
@@ -59,7 +63,11 @@ fn timeouts_of_the_guest_hold_and_zero_is_one() {
     let half = Server::stopping_after("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
     let node = reaching(&[&silent, &half], &[]).start();
     for (timeouts, server, expected) in [
-        ("0 0 0", &silent, &["ConnectionReadTimeout", "ConnectionTimeout"][..]),
+        (
+            "0 0 0",
+            &silent,
+            &["ConnectionReadTimeout", "ConnectionTimeout"][..],
+        ),
         ("5000 50 5000", &silent, &["ConnectionReadTimeout"]),
         ("5000 5000 50", &half, &["connection read timeout"]),
         ("5000 5000 0", &half, &["connection read timeout"]),
@@ -84,7 +92,10 @@ fn an_answer_without_an_end_is_cut_at_its_limit_and_nothing_is_kept() {
         let outcome = answer.step("fetch");
         // The words of the host: of an error behind the head, a guest of WASI 0.2
         // gets no code.
-        assert!(outcome.contains("response body size exceeds limit"), "{outcome}");
+        assert!(
+            outcome.contains("response body size exceeds limit"),
+            "{outcome}"
+        );
     };
     (0..3).for_each(|_| fetch_once());
     let before = Footprint::of(&node);
@@ -93,9 +104,12 @@ fn an_answer_without_an_end_is_cut_at_its_limit_and_nothing_is_kept() {
     println!("{before:?}, and after 80 MiB: {after:?}");
     assert!(after.resident < before.resident + (32 << 20));
     assert!(after.files <= before.files + 4);
-    assert!(node.admin().send(&crate::harness::request("GET", "/metrics")).text().contains(
-        "lockport_outbound_answers_cut_total{component=\"probe\"} 23"
-    ));
+    assert!(
+        node.admin()
+            .send(&crate::harness::request("GET", "/metrics"))
+            .text()
+            .contains("lockport_outbound_answers_cut_total{component=\"probe\"} 23")
+    );
 }
 
 // C8.
@@ -105,7 +119,10 @@ fn what_is_no_answer_is_told_as_what_it_is() {
     let huge = "HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n";
     for (answer, expected) in [
         ("garbage\r\n\r\n", "HttpProtocolError"),
-        ("HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", "HttpProtocolError"),
+        (
+            "HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+            "HttpProtocolError",
+        ),
         (&*big, "HttpResponseHeaderSectionSize"),
         (huge, "HttpResponseBodySize"),
     ] {

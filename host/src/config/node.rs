@@ -187,13 +187,16 @@ impl EngineConfig {
 
 impl OutboundConfig {
     fn read(section: Section<'_>) -> Result<Self, ConfigError> {
-        let ca = section.optional("ca", value::path)?;
-        let ca = match (ca, section.origin_of("ca")) {
-            (Some(path), Some(origin)) => Some(origin.resolve(path)),
-            (ca, _) => ca,
+        let ca = section.or("ca", value::text, String::new())?;
+        let is_said = !ca.is_empty();
+        let ca = match section.origin_of("ca") {
+            Some(origin) => origin.resolve(ca.into()),
+            None => ca.into(),
         };
         section.finish()?;
-        Ok(Self { ca })
+        Ok(Self {
+            ca: is_said.then_some(ca),
+        })
     }
 }
 

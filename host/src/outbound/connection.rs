@@ -360,5 +360,6 @@ pub(super) fn fault_of(error: &hyper::Error, head_max: u32) -> Fault {
 /// The time until which a connection may be made.
 pub(super) fn until(limit: Duration, deadline: Instant) -> Instant {
     let now = Instant::now();
-    now.checked_add(limit).map_or(deadline, |it| it.min(deadline))
+    now.checked_add(limit)
+        .map_or(deadline, |it| it.min(deadline))
 }

@@ -215,9 +215,11 @@ impl Pattern {
         };
         match Host::parse(parent)? {
             Host::Name(name) if name.contains('.') => Ok(Self::Below(name)),
-            _ => Err("whose `*` stands for too much; a domain such as `example.com` \
+            _ => Err(
+                "whose `*` stands for too much; a domain such as `example.com` \
                       must be behind it"
-                .to_owned()),
+                    .to_owned(),
+            ),
         }
     }
 }

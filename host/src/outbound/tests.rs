@@ -7,6 +7,7 @@ mod secure;
 use super::*;
 use crate::metrics::Metrics;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::{Empty, Full};
 use std::io;
@@ -185,7 +186,8 @@ async fn a_request_reaches_its_server_as_it_should_be_sent() {
     let server = Server::start(move |mut stream| {
         let seen = seen.clone();
         async move {
-            seen.lock().unwrap().push(head(&mut stream).await.unwrap());
+            let head = head(&mut stream).await.unwrap();
+            seen.lock().unwrap().push(head);
             stream.write_all(HELLO.as_bytes()).await.unwrap();
         }
     })
@@ -292,7 +294,7 @@ async fn a_request_that_is_given_up_closes_its_connection() {
         let sent = bench.send(get(&server.url()));
         let mut sent = std::pin::pin!(sent);
         while server.accepted() == 0 {
-            assert!(futures_util::poll!(&mut sent).is_pending());
+            assert!(sent.as_mut().now_or_never().is_none());
             tokio::task::yield_now().await;
         }
     }
@@ -315,6 +317,8 @@ async fn a_body_goes_out_while_it_is_written() {
     .await;
     let bench = Bench::new(&[&server.url()]);
     let body = Full::new(Bytes::from("ping")).map_err(|never| match never {});
-    let request = Request::post(server.url()).body(body.boxed_unsync()).unwrap();
+    let request = Request::post(server.url())
+        .body(body.boxed_unsync())
+        .unwrap();
     assert_eq!(bench.send(request).await.unwrap().status(), 200);
 }

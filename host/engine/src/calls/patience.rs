@@ -49,10 +49,7 @@ impl Patience {
     }
 
     /// Waits for an answer's head.
-    pub(super) async fn first_byte<T>(
-        self,
-        answer: impl Future<Output = T>,
-    ) -> Result<T, Error> {
+    pub(super) async fn first_byte<T>(self, answer: impl Future<Output = T>) -> Result<T, Error> {
         match self.first_byte {
             None => Ok(answer.await),
             Some(limit) => tokio::time::timeout(limit, answer)

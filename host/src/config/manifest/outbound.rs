@@ -29,12 +29,17 @@ pub(super) fn grant(value: &Value) -> Result<OutboundGrant, String> {
     };
     let known = |it: &&String| !["to", "private"].contains(&it.as_str());
     if let Some(unknown) = table.keys().find(known) {
-        return Err(format!("has the unknown key `{unknown}`; known are to, private"));
+        return Err(format!(
+            "has the unknown key `{unknown}`; known are to, private"
+        ));
     }
     let to = get(table, "to").ok_or("has an entry without `to`")?;
     let to = value::text(to).map_err(|why| format!("has a `to` that {why}"))?;
     let private = get(table, "private").map_or(Ok(false), value::boolean);
-    parse(&to, private.map_err(|why| format!("has a `private` that {why}"))?)
+    parse(
+        &to,
+        private.map_err(|why| format!("has a `private` that {why}"))?,
+    )
 }
 
 /// Reads what of `[limits]` is about the world outside.
@@ -53,7 +58,11 @@ pub(super) fn limits(section: &Section<'_>) -> Result<Limits, ConfigError> {
             .or("outbound_body", value::size(BODY), Size(default.body))?
             .0,
         head: u32::try_from(head.0).unwrap_or(u32::MAX),
-        connect: section.or("outbound_connect", value::duration(CONNECT), default.connect)?,
+        connect: section.or(
+            "outbound_connect",
+            value::duration(CONNECT),
+            default.connect,
+        )?,
     })
 }
 

@@ -16,7 +16,10 @@ fn granted(grants: &[(&str, bool)], text: &str) -> Option<Permission> {
 
 #[test]
 fn scheme_host_and_port_have_to_be_the_grant_s() {
-    let grants = [("https://api.example.com", false), ("http://a.example:8080", false)];
+    let grants = [
+        ("https://api.example.com", false),
+        ("http://a.example:8080", false),
+    ];
     for (text, expected) in [
         ("https://api.example.com/", true),
         ("https://API.Example.com:443/x?y", true),
@@ -108,7 +111,10 @@ fn a_host_has_one_spelling() {
         assert_eq!(to(text), None, "{text}");
     }
     assert_eq!(to("http://A.example:80/").unwrap().authority(), "a.example");
-    assert_eq!(to("https://a.example:80/").unwrap().authority(), "a.example:80");
+    assert_eq!(
+        to("https://a.example:80/").unwrap().authority(),
+        "a.example:80"
+    );
     assert_eq!(to("http://[0::1]:81/").unwrap().authority(), "[::1]:81");
 }
 
@@ -117,8 +123,14 @@ fn what_is_no_grant_is_refused_in_words() {
     for (text, expected) in [
         ("api.example.com", "which has no `://`"),
         ("ftp://a.example", "whose scheme `ftp` is not http or https"),
-        ("HTTP://a.example", "whose scheme `HTTP` is not http or https"),
-        ("http://a.example/", "which has more than a scheme, a host and a port"),
+        (
+            "HTTP://a.example",
+            "whose scheme `HTTP` is not http or https",
+        ),
+        (
+            "http://a.example/",
+            "which has more than a scheme, a host and a port",
+        ),
         ("http://a.example:0", "whose port is none"),
         ("http://a.example:65536", "whose port is none"),
         ("http://a.example:", "whose port is none"),
@@ -126,13 +138,19 @@ fn what_is_no_grant_is_refused_in_words() {
         ("http://u@a.example", "whose host is no name in lower case"),
         ("http://", "whose host is no name in lower case"),
         ("http://127.1", "neither a name nor an address"),
-        ("http://[::ffff:127.0.0.1]", "an address that is never connected"),
+        (
+            "http://[::ffff:127.0.0.1]",
+            "an address that is never connected",
+        ),
         ("http://0.0.0.0", "an address that is never connected"),
         ("https://*", "whose host is no name in lower case"),
         ("https://*.com", "whose `*` stands for too much"),
         ("https://*.1.1.1.1", "whose `*` stands for too much"),
         ("https://a.*.com", "whose host is no name in lower case"),
-        ("http://order.internal", "which is a component; `grants.calls` grants those"),
+        (
+            "http://order.internal",
+            "which is a component; `grants.calls` grants those",
+        ),
     ] {
         let why = OutboundGrant::parse(text, false).unwrap_err();
         assert!(why.contains(expected), "{text}: {why}");

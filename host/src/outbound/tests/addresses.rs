@@ -70,7 +70,12 @@ async fn of_several_addresses_only_those_admitted_are_tried() {
     let server = Server::saying(HELLO).await;
     let url = format!("http://a.example:{}", server.address.port());
     let private = format!("private {url}");
-    let mixed = ips(&["169.254.169.254", "::ffff:127.0.0.1", "0.0.0.0", "127.0.0.1"]);
+    let mixed = ips(&[
+        "169.254.169.254",
+        "::ffff:127.0.0.1",
+        "0.0.0.0",
+        "127.0.0.1",
+    ]);
     let bench = Bench::with(&[&private], |_| {}, World::of(vec![("a.example", mixed)]));
     assert_eq!(bench.get(&url).await.unwrap().0, 200);
     let special = ips(&["169.254.169.254", "fe80::1", "fd00:ec2::254"]);

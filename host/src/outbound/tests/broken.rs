@@ -112,10 +112,22 @@ async fn what_is_no_http_is_told_as_that() {
     for (answer, expected) in [
         ("garbage\r\n\r\n", Fault::Protocol),
         ("HTTP/1.1 999999 x\r\n\r\n", Fault::Protocol),
-        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", Fault::Protocol),
-        ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", Fault::Protocol),
-        (&format!("HTTP/1.1 200 OK\r\na: {big}\r\n\r\n"), Fault::HeadTooLarge { limit: 16 << 10 }),
-        (&format!("HTTP/1.1 200 OK\r\n{many}\r\n"), Fault::HeadTooLarge { limit: 16 << 10 }),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+            Fault::Protocol,
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+            Fault::Protocol,
+        ),
+        (
+            &format!("HTTP/1.1 200 OK\r\na: {big}\r\n\r\n"),
+            Fault::HeadTooLarge { limit: 16 << 10 },
+        ),
+        (
+            &format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
+            Fault::HeadTooLarge { limit: 16 << 10 },
+        ),
     ] {
         let server = Server::saying(answer).await;
         let bench = Bench::new(&[&server.url()]);
@@ -127,10 +139,7 @@ async fn what_is_no_http_is_told_as_that() {
 
 #[tokio::test]
 async fn a_server_that_goes_in_the_middle_is_told_as_that() {
-    for (answer, expected) in [
-        ("", Fault::Incomplete),
-        ("HTTP/1.1 20", Fault::Incomplete),
-    ] {
+    for (answer, expected) in [("", Fault::Incomplete), ("HTTP/1.1 20", Fault::Incomplete)] {
         let server = Server::start(move |mut stream| async move {
             head(&mut stream).await;
             stream.write_all(answer.as_bytes()).await.unwrap();

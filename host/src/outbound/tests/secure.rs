@@ -37,7 +37,9 @@ impl Authority {
         openssl.args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"]);
         openssl.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]);
         openssl.args(["-subj", &format!("/CN={name}")]);
-        openssl.arg("-keyout").arg(self.file(&format!("{name}.key")));
+        openssl
+            .arg("-keyout")
+            .arg(self.file(&format!("{name}.key")));
         openssl.arg("-out").arg(self.file(&format!("{name}.pem")));
         let made = openssl.args(more).stderr(Stdio::null()).status().unwrap();
         assert!(made.success(), "openssl made no certificate");
@@ -48,7 +50,12 @@ impl Authority {
         let [ca, key] = ["ca.pem", "ca.key"].map(|it| self.file(it).display().to_string());
         let names = format!("subjectAltName={called}");
         let end = "basicConstraints=critical,CA:FALSE";
-        self.make("server", &["-CA", &ca, "-CAkey", &key, "-addext", &names, "-addext", end]);
+        self.make(
+            "server",
+            &[
+                "-CA", &ca, "-CAkey", &key, "-addext", &names, "-addext", end,
+            ],
+        );
         let certificate = CertificateDer::from_pem_slice(&self.text("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_slice(&self.text("server.key")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -150,10 +157,8 @@ async fn a_server_that_cannot_prove_who_it_is_is_not_asked() {
 
 #[tokio::test]
 async fn a_server_without_tls_is_told_as_that() {
-    let silent = Server::start(|mut stream| async move {
-        while stream.read_u8().await.is_ok() {}
-    })
-    .await;
+    let silent =
+        Server::start(|mut stream| async move { while stream.read_u8().await.is_ok() {} }).await;
     let authority = Authority::new();
     let plain = Server::start(|mut stream| async move {
         // What a server of plain HTTP says to a greeting of TLS.

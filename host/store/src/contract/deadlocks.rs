@@ -96,7 +96,9 @@ async fn transactions_of_one_owner_are_one_in_a_circle(world: Arc<World>) {
     let stranger = TransactionId::mint();
     world.hold(&owned_by("one", of(root, &["a"]))).await;
     world.hold(&of(stranger, &["b"])).await;
-    let waits = world.queue(&waiting(60 * SECOND, of(stranger, &["a"]))).await;
+    let waits = world
+        .queue(&waiting(60 * SECOND, of(stranger, &["a"])))
+        .await;
     let refusal = world
         .refusal(&waiting(60 * SECOND, owned_by("one", of(child, &["b"]))))
         .await;

@@ -58,12 +58,7 @@ pub(crate) fn script(request: &IncomingRequest) -> Result<Vec<String>, String> {
 }
 
 /// Sends a request and waits for the whole answer; `url` is `http://host/path`.
-pub(crate) fn call(
-    method: &str,
-    url: &str,
-    body: &[u8],
-    extra: &Extra,
-) -> Result<Answer, String> {
+pub(crate) fn call(method: &str, url: &str, body: &[u8], extra: &Extra) -> Result<Answer, String> {
     let response = send(method, url, body, extra)?;
     let incoming = response.consume().map_err(|()| "no body")?;
     Ok(Answer {

@@ -40,7 +40,10 @@ fn a_child_never_waits_for_its_root_and_commits_on_its_own() {
         child.commit().await.unwrap();
         root.abort();
         let after = Transaction::begin(world.store.clone(), limits, "after".to_owned());
-        assert_eq!(get(&after.scope(), &open(), "own").await.as_deref(), Some("1"));
+        assert_eq!(
+            get(&after.scope(), &open(), "own").await.as_deref(),
+            Some("1")
+        );
         assert_eq!(get(&after.scope(), &open(), "k").await, None);
         hold(&grandchild.scope(), &["a"]).await;
     });

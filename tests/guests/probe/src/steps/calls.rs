@@ -67,8 +67,8 @@ fn log(_run: &mut Run, words: &mut Words<'_>) -> Outcome {
 
 fn send(run: &mut Run, method: &str, url: &str, body: &str) -> Outcome {
     let extra = std::mem::take(&mut run.extra);
-    let answer = http::call(method, url, body.as_bytes(), &extra)
-        .map_err(|text| Stop::Failed(502, text))?;
+    let answer =
+        http::call(method, url, body.as_bytes(), &extra).map_err(|text| Stop::Failed(502, text))?;
     let text = format!(
         "{} {}",
         answer.status,
