@@ -34,6 +34,7 @@ pub mod target;
 
 use crate::listener::Service;
 use crate::metrics::{Metrics, NOWHERE, RouteMetrics, TransactionMetrics};
+use crate::outbound::Door;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use idempotency::Answers;
@@ -82,6 +83,8 @@ pub struct Deployed {
     pub request_body: u64,
     /// The largest answer that is held until its commit, in bytes.
     pub response_held: u64,
+    /// Its way to the world outside.
+    pub outbound: Door,
 }
 
 /// One route of a component.

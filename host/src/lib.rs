@@ -12,6 +12,7 @@
 //!                     |      v       v        v
 //!                     |  gateway   locks    admin       who answers
 //!                     |      |       |        |
+//!                     |      +-------|--------|--> outbound  who asks others
 //!                     |      v       |        |
 //!                     |   engine     |        |         who runs components
 //!                     |      |       |        |
@@ -38,6 +39,8 @@ pub mod node;
 pub mod listener;
 
 pub mod gateway;
+
+pub mod outbound;
 
 pub mod admin;
 

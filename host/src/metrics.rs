@@ -12,11 +12,14 @@
 //! client chooses becomes one.
 
 mod families;
+mod outbound;
 
 use families::{Families, Named};
 use lockport_engine::Engine;
 use lockport_locks::LockApi;
 use lockport_store::Store;
+use outbound::OutboundVecs;
+pub use outbound::{OutboundMetrics, OutboundOutcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -53,6 +56,23 @@ const TRANSACTIONS: Named = (
 const RERUNS: Named = (
     "lockport_reruns_total",
     "How often a handler was run again because what it had read was not current any more.",
+);
+
+const OUTBOUND_CONNECTIONS: Named = (
+    "lockport_outbound_connections",
+    "Connections of components to the world outside that are open now.",
+);
+const OUTBOUND_LIMIT: Named = (
+    "lockport_outbound_connections_limit",
+    "How many connections to the world outside a component may have at once.",
+);
+const OUTBOUND_REQUESTS: Named = (
+    "lockport_outbound_requests_total",
+    "Requests of components to the world outside: answered, or why not (denied, limit, name, connect, tls, timeout, too_large, broken, abandoned).",
+);
+const OUTBOUND_CUT: Named = (
+    "lockport_outbound_answers_cut_total",
+    "Answers from outside that broke off behind their head, or were too large.",
 );
 
 const CONNECTIONS: Named = ("lockport_connections", "Connections that are open now.");
@@ -144,6 +164,7 @@ pub struct Metrics {
     refusals: IntCounterVec,
     transactions: IntCounterVec,
     reruns: IntCounter,
+    outbound: OutboundVecs,
     connections: IntGaugeVec,
     accepted: IntCounterVec,
 }
@@ -231,6 +252,7 @@ impl Metrics {
             refusals: counters(REFUSALS, &["reason"]),
             transactions: counters(TRANSACTIONS, &["outcome"]),
             reruns: register(&registry, IntCounter::with_opts(opts(RERUNS))),
+            outbound: OutboundVecs::new(&registry),
             connections: register(
                 &registry,
                 IntGaugeVec::new(opts(CONNECTIONS), &["listener"]),
@@ -265,6 +287,12 @@ impl Metrics {
     /// Runs of handlers after a conflict.
     pub fn reruns(&self) -> IntCounter {
         self.reruns.clone()
+    }
+
+    /// The requests of a component to the world outside, which may have so many
+    /// connections at once.
+    pub fn outbound(&self, component: &str, connections: usize) -> OutboundMetrics {
+        self.outbound.of(component, connections)
     }
 
     /// The connections of a listener.

@@ -32,6 +32,8 @@ use crate::config::manifest::Manifest;
 use crate::config::node::{Cache, CompatConfig, StoreUrl};
 use crate::gateway::{Deployed, Gateway};
 use crate::metrics::{Metrics, Sources};
+use crate::outbound::grant::OutboundGrant;
+use crate::outbound::{self, Door, World};
 use crate::shutdown::Shutdown;
 use doors::{Doors, Services};
 use lockport_engine::{Component, Configuration, Engine, Spec};
@@ -149,12 +151,15 @@ fn build(config: &NodeConfig, metrics: Arc<Metrics>) -> Result<Built, StartError
         memory: config.engine.memory,
     })
     .map_err(StartError::Engine)?;
+    let world = world(config, &manifests)?;
     let components = manifests.iter().map(|it| ReadyComponent::of(it)).collect();
     let mut deployed = Vec::new();
     for (bundle, configuration) in bundles.into_iter().zip(configurations) {
         let component = load(&engine, &bundle, configuration)?;
         let routes = bundle.manifest.routes.clone();
-        deployed.push((Arc::new(deploy(component, bundle.manifest, config)), routes));
+        let door = door(&bundle.manifest, &world, &metrics);
+        let component = deploy(component, bundle.manifest, door, config);
+        deployed.push((Arc::new(component), routes));
     }
     // Last, as from here on leases run, and those who hold them cannot renew
     // before the node listens.
@@ -252,7 +257,38 @@ fn load(
     })
 }
 
-fn deploy(component: Arc<Component>, manifest: Manifest, config: &NodeConfig) -> Deployed {
+/// What components have in common on their way to the world outside.
+fn world(config: &NodeConfig, manifests: &[&Manifest]) -> Result<World, StartError> {
+    let mut grants = manifests.iter().flat_map(|it| &it.grants.outbound);
+    let ca = config.outbound.ca.as_deref();
+    // The authorities of the machine are many, and most nodes need none.
+    let trust = match ca.is_some() || grants.any(OutboundGrant::is_secure) {
+        true => Some(outbound::trusting(ca).map_err(StartError::Trust)?),
+        false => None,
+    };
+    Ok(World {
+        resolver: Arc::new(outbound::System::default()),
+        trust,
+    })
+}
+
+fn door(manifest: &Manifest, world: &World, metrics: &Metrics) -> Door {
+    let (grants, limits) = (&manifest.grants, &manifest.limits.outbound);
+    let metrics = metrics.outbound(&manifest.name, limits.connections);
+    Door::new(
+        grants.outbound.clone(),
+        limits.clone(),
+        world.clone(),
+        metrics,
+    )
+}
+
+fn deploy(
+    component: Arc<Component>,
+    manifest: Manifest,
+    outbound: Door,
+    config: &NodeConfig,
+) -> Deployed {
     let node_max = config.limits.request_body;
     Deployed {
         may_conflict: !manifest.collections.is_empty() || !manifest.grants.calls.is_empty(),
@@ -266,5 +302,6 @@ fn deploy(component: Arc<Component>, manifest: Manifest, config: &NodeConfig) ->
             .request_body
             .map_or(node_max, |it| it.min(node_max)),
         response_held: manifest.limits.response_held,
+        outbound,
     }
 }

@@ -28,6 +28,7 @@ mod proxy;
 mod python;
 mod random;
 mod redis;
+mod server;
 mod shop;
 
 pub(crate) use command::{Finished, Lockport, Running, lockport};
@@ -48,6 +49,7 @@ pub(crate) use proxy::{Proxy, Way};
 pub(crate) use python::python;
 pub(crate) use random::Random;
 pub(crate) use redis::{KEEPS_EVERYTHING, RedisServer};
+pub(crate) use server::{Server, TlsServer, request_of};
 pub(crate) use shop::{
     Order, RESOURCE_LOCKED, assert_is_time, assert_shop_error, at_minute, cents, moment, new_order,
     shop_whose_invoice_refuses, uuid,

@@ -1,11 +1,17 @@
 //! Outgoing requests of components: who takes them, and what a guest is told.
 
+mod fault;
+mod patience;
+
+pub use fault::Fault;
+
 use crate::component::Context;
 use crate::head::Head;
 use crate::{Body, BoxError};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use lockport_store::transaction::Scope;
+use patience::Patience;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,9 +26,15 @@ pub trait Calls: Send + Sync + 'static {
     /// Sends `request`, made by a component in `scope`. Runs on a task of its
     /// own, which is aborted when the request of its caller ends, or when the
     /// caller has set its response.
+    ///
+    /// `connect` is how long the guest allows for a connection, if it says;
+    /// never zero. Its other timeouts are kept by the engine: they begin when
+    /// the request is handed over here, and when a part of the answer's body
+    /// is asked for.
     fn call(
         self: Arc<Self>,
         request: http::Request<Body>,
+        connect: Option<Duration>,
         scope: Scope,
     ) -> Pin<Box<dyn Future<Output = Result<http::Response<Body>, CallRefused>> + Send>>;
 }
@@ -43,6 +55,9 @@ pub enum CallRefused {
     /// The request is over, or its response is set.
     #[error("the request is over")]
     Closed,
+    /// Something is wrong with a server outside, or on the way to it.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// Anything else, in words for people.
     #[error("{0}")]
     Failed(String),
@@ -54,10 +69,6 @@ const BODY_CHUNKS: usize = 16;
 /// How long one such write may be, in bytes. With [`BODY_CHUNKS`] it bounds
 /// what a slow reader makes the host keep per body: 272 KiB.
 const BODY_CHUNK_BYTES: usize = 16 << 10;
-
-/// The shortest time a guest may give a call to answer: some guests pass zero
-/// and mean none.
-const FIRST_BYTE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// What wasi:http forbids guests to set. Kept once: the upstream default
 /// allocates for every header it looks at.
@@ -115,38 +126,29 @@ impl WasiHttpHooks for Hooks {
             return Box::new(async { Err(refused(CallRefused::Closed)) });
         };
         let (calls, scope) = (context.calls.clone(), context.scope.clone());
+        let patience = Patience::of(options);
         let head = self.head.clone();
         let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
         Box::new(async move {
             // A panic must not leave this future: the handle that wasi:http
             // keeps of its task panics with it, inside the guest's call.
-            let answer = AssertUnwindSafe(async move { calls.call(request, scope).await });
+            let connect = patience.connect;
+            let answer = AssertUnwindSafe(async move { calls.call(request, connect, scope).await });
             let answer = tokio::select! {
                 biased;
                 () = head.is_set() => Err(CallRefused::Closed),
-                answer = within(options, answer.catch_unwind()) => answer?.unwrap_or_else(|_| {
-                    tracing::error!("a call panicked");
-                    Err(CallRefused::Failed("the call failed".to_owned()))
-                }),
+                answer = patience.first_byte(answer.catch_unwind()) => {
+                    answer?.unwrap_or_else(|_| {
+                        tracing::error!("a call panicked");
+                        Err(CallRefused::Failed("the call failed".to_owned()))
+                    })
+                }
             };
             let response = answer.map_err(refused)?;
-            let response = response.map(|body| body.map_err(broken).boxed_unsync());
+            let response = response.map(|body| patience.with(body).map_err(broken).boxed_unsync());
             let after: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
             Ok((response, after))
         })
-    }
-}
-
-/// Waits for `answer` as long as the guest's own options allow.
-async fn within<T>(
-    options: Option<RequestOptions>,
-    answer: impl Future<Output = T>,
-) -> Result<T, Error> {
-    match options.and_then(|it| it.first_byte_timeout) {
-        None => Ok(answer.await),
-        Some(limit) => tokio::time::timeout(limit.max(FIRST_BYTE_TIMEOUT_MIN), answer)
-            .await
-            .map_err(|_| Error::ConnectionReadTimeout),
     }
 }
 
@@ -156,15 +158,18 @@ fn refused(why: CallRefused) -> Error {
         CallRefused::Denied => Error::HttpRequestDenied,
         CallRefused::TooLarge { limit } => Error::HttpRequestBodySize(Some(limit)),
         CallRefused::Closed => Error::InternalError(Some("closed".to_owned())),
+        CallRefused::Fault(fault) => fault.into(),
         CallRefused::Failed(text) => Error::InternalError(Some(text)),
     }
 }
 
-/// What the guest is told when a body it reads breaks off: not why, which is
-/// the host's or the client's own matter.
+/// What the guest is told when a body it reads breaks off. Why is the host's or
+/// the client's own matter, unless it is a server's outside.
 pub(crate) fn broken(error: BoxError) -> Error {
     tracing::debug!(%error, "a body that a guest reads broke off");
-    if error.is::<http_body_util::LengthLimitError>() {
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        fault.clone().into()
+    } else if error.is::<http_body_util::LengthLimitError>() {
         Error::HttpRequestBodySize(None)
     } else {
         Error::ConnectionTerminated

@@ -56,7 +56,7 @@ mod tests;
 
 pub use admission::Admission;
 pub use answer::{Answer, AnswerBody, BodyError};
-pub use calls::{CallRefused, Calls};
+pub use calls::{CallRefused, Calls, Fault};
 pub use component::{Component, Context};
 pub use configuration::Configuration;
 pub use engine::{Engine, Options};

@@ -133,9 +133,10 @@ impl From<StartError> for Report {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::Bundle(error) => Exit::of_bundle(error),
-            StartError::Wiring(_) | StartError::Token(_) | StartError::Configuration(_) => {
-                Exit::Config
-            }
+            StartError::Wiring(_)
+            | StartError::Token(_)
+            | StartError::Configuration(_)
+            | StartError::Trust(_) => Exit::Config,
             StartError::Store(error) => Exit::of_store(error),
             StartError::Redis { .. } => Exit::Store,
             StartError::Component { .. } => Exit::Component,

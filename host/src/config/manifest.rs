@@ -6,10 +6,13 @@
 //! locks the manifest itself asks for: a route that could never take its lock
 //! is a mistake, and it is found before anything listens.
 
+mod outbound;
+
 use super::document::{ConfigError, Document};
 use super::section::Section;
 use super::value::{self, Show, Size, Value};
 use crate::gateway::pattern::{Methods, NameTemplate, PathPattern, RouteLock, RouteSpec};
+use crate::outbound::{self as outside, grant::OutboundGrant};
 use lockport_engine::{LockPattern, Reuse};
 use lockport_store::store::{NAMES_PER_GRANT_MAX, WAIT_MAX};
 use lockport_store::{Collection, LockName};
@@ -55,6 +58,8 @@ pub struct Grants {
     pub config: Vec<String>,
     /// Secrets it may read; no key is both.
     pub secrets: Vec<String>,
+    /// What it may reach of the world outside.
+    pub outbound: Vec<OutboundGrant>,
 }
 
 /// `[limits]`
@@ -68,6 +73,8 @@ pub struct Limits {
     pub request_body: Option<u64>,
     /// An answer that is held until its commit, in bytes.
     pub response_held: u64,
+    /// What it may use of the world outside.
+    pub outbound: outside::Limits,
 }
 
 /// The version of the manifest's format.
@@ -144,12 +151,13 @@ impl Grants {
             calls: section.or("calls", value::list(component_name), Vec::new())?,
             config: section.or("config", value::list(config_key), Vec::new())?,
             secrets: section.or("secrets", value::list(config_key), Vec::new())?,
+            outbound: section.or("outbound", value::list(outbound::grant), Vec::new())?,
         };
         if let Some(key) = grants.secrets.iter().find(|it| grants.config.contains(it)) {
             let why = format!("has `{key}`, which `grants.config` has too");
             return Err(section.wrong("secrets", why, None));
         }
-        for later in ["emits", "consumes", "outbound"] {
+        for later in ["emits", "consumes"] {
             section.not_yet(later)?;
         }
         section.finish()?;
@@ -186,6 +194,7 @@ impl Limits {
                     Size(RESPONSE_HELD_DEFAULT),
                 )?
                 .0,
+            outbound: outbound::limits(&section)?,
         };
         section.finish()?;
         Ok(limits)

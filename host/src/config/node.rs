@@ -42,6 +42,8 @@ pub struct NodeConfig {
     pub given: Given,
     /// How components are run.
     pub engine: EngineConfig,
+    /// How components reach the world outside.
+    pub outbound: OutboundConfig,
     /// What one client, and all of them, may ask of the gateway.
     pub limits: Limits,
     /// Requests that may be sent again.
@@ -106,6 +108,14 @@ pub struct Idempotency {
     pub keep: Duration,
 }
 
+/// `[outbound]`
+#[derive(Clone, Debug)]
+pub struct OutboundConfig {
+    /// The certificates of authorities that are trusted beside those the machine
+    /// trusts, as PEM.
+    pub ca: Option<PathBuf>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -158,6 +168,7 @@ impl NodeConfig {
             load: read_load(root.section("components")?)?,
             given: Given::read(&root)?,
             engine: EngineConfig::read(root.section("engine")?)?,
+            outbound: OutboundConfig::read(root.section("outbound")?)?,
             limits: Limits::read(root.section("limits")?)?,
             idempotency: Idempotency::read(root.section("idempotency")?)?,
             log: Log::read(root.section("log")?)?,
@@ -191,6 +202,21 @@ impl EngineConfig {
         };
         section.finish()?;
         Ok(engine)
+    }
+}
+
+impl OutboundConfig {
+    fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let ca = section.or("ca", value::text, String::new())?;
+        let is_said = !ca.is_empty();
+        let ca = match section.origin_of("ca") {
+            Some(origin) => origin.resolve(ca.into()),
+            None => ca.into(),
+        };
+        section.finish()?;
+        Ok(Self {
+            ca: is_said.then_some(ca),
+        })
     }
 }
 

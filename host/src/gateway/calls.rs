@@ -1,10 +1,21 @@
-//! Calls between components: `http://invoice.internal/...`, without a network.
+//! What components ask of others: of components, `http://invoice.internal/...`,
+//! without a network, and of the world outside.
 //!
-//! A call joins its caller's transaction. Its callee works in a nested scope:
+//! A call of a component joins its caller's transaction. Its callee works in a nested scope:
 //! it sees what the caller has staged and what the caller holds, and what it
 //! stages itself is kept if it answers below 400 and rolled back otherwise,
 //! before the caller hears of it. While it runs, the caller's own operations
 //! on state and locks wait.
+//!
+//! It can opt out, and what goes outside is always out: neither belongs to the
+//! transaction, so what it does stays done whatever becomes of that
+//! ([`Transaction::leave`]). The files of this module have one kind each.
+//!
+//! ```text
+//!   call -+- *.internal -+- admit -+- joined
+//!         |                        +- opted_out     a transaction of its own
+//!         +- anything else --------- outbound       Door::send
+//! ```
 //!
 //! What is wrong about a call is told to the caller in two ways. That it is
 //! not allowed, or too large, is an error of the call itself. Everything that
@@ -15,30 +26,30 @@
 //! request has only so many of them at once ([`CALLS_IN_FLIGHT_MAX`]).
 
 mod in_flight;
+mod joined;
+mod opted_out;
 
-use super::commit::{self, BodySent, CommitPoint, HeldBody, Stake};
+use super::commit::BodySent;
 use super::identity::RequestId;
 use super::rescue::Refusal;
 use super::route::{Found, Params};
 use super::target::Target;
-use super::{Callee, Deployed, Gateway, Route, dispatch, headers, locks, outcome};
-use bytes::Bytes;
+use super::{Callee, Deployed, Gateway, Route, headers, outcome};
 use http::header::HOST;
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use in_flight::{InFlight, Place};
-use lockport_engine::{Admission, Body, CallRefused, Calls};
+use lockport_engine::{Body, CallRefused, Calls};
 use lockport_store::Transaction;
-use lockport_store::transaction::{Scope, StateError};
+use lockport_store::transaction::Scope;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How deep calls may be nested.
 pub const DEPTH_MAX: u32 = 8;
 
-/// The largest body of a call, in bytes, in either direction.
+/// The largest body of a call that joins, in bytes, in either direction.
 pub const BODY_BYTES_MAX: u64 = 1 << 20;
 
 /// How many calls of one request may be in flight at once, whichever of its
@@ -56,6 +67,9 @@ const DOMAIN: &str = ".internal";
 /// Says how a call relates to its caller's transaction.
 const TRANSACTION: &str = "lockport-transaction";
 
+/// What it says if the call has nothing to do with it.
+const NONE: &[u8] = b"none";
+
 /// The calls that one component makes while it serves one request.
 pub struct JoinedCalls {
     gateway: Arc<Gateway>,
@@ -69,7 +83,16 @@ pub struct JoinedCalls {
     in_flight: InFlight,
 }
 
-/// A call whose body is complete and whose route is known.
+/// How a call relates to its caller's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    /// It is a part of it.
+    Joins,
+    /// It has nothing to do with it.
+    OptsOut,
+}
+
+/// A call whose route is known.
 struct Routed<'g> {
     callee: &'g Deployed,
     route: &'g Arc<Route>,
@@ -97,12 +120,17 @@ impl JoinedCalls {
         })
     }
 
-    /// The calls of a component that was called.
-    fn of_call(&self, callee: &Arc<Deployed>, deadline: Instant) -> Arc<Self> {
+    /// The calls of a component that was called, in `transaction`.
+    fn of_call(
+        &self,
+        callee: &Arc<Deployed>,
+        transaction: &Arc<Transaction>,
+        deadline: Instant,
+    ) -> Arc<Self> {
         Arc::new(Self {
             gateway: self.gateway.clone(),
             caller: callee.clone(),
-            transaction: self.transaction.clone(),
+            transaction: transaction.clone(),
             id: self.id.clone(),
             deadline,
             depth: self.depth + 1,
@@ -110,35 +138,56 @@ impl JoinedCalls {
         })
     }
 
+    /// Sends a request to another component.
     async fn send(
         &self,
         request: Request<Body>,
         scope: Scope,
-    ) -> Result<(Response<Bytes>, Place), CallRefused> {
+    ) -> Result<Response<Body>, CallRefused> {
         let callee = self.callee(request.uri())?;
         let place = self.in_flight.enter()?;
-        let (mut parts, body) = request.into_parts();
-        let joins = parts.headers.remove(TRANSACTION);
-        let asked = headers::check_request(&parts.headers);
-        let body = collect(body).await?;
-        let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        let routed = asked.and_then(|()| self.admit(callee, &method, &uri, joins.as_ref()));
-        let answered = match routed {
-            Ok(routed) => {
-                into_local(&mut parts, &routed);
-                let body = Full::new(body)
-                    .map_err(|never| match never {})
-                    .boxed_unsync();
-                let request = Request::from_parts(parts, body);
-                self.answer(request, routed, scope).await?
+        let relation = Relation::of(request.headers());
+        let routed = headers::check_request(request.headers())
+            .and_then(|()| relation)
+            .and_then(|relation| {
+                let routed = self.admit(callee, request.method(), request.uri())?;
+                Ok((relation, routed))
+            });
+        match routed {
+            Ok((Relation::Joins, routed)) => self.join(request, routed, scope, place).await,
+            Ok((Relation::OptsOut, routed)) => self.opt_out(request, routed, place).await,
+            Err(refusal) => {
+                // Who could not write it all would not ask for the answer.
+                joined::collect(request.into_body()).await?;
+                Ok(self.refuse(&refusal, place))
             }
-            Err(refusal) => Err(refusal),
-        };
-        let response = answered.unwrap_or_else(|refusal| {
-            outcome::call_refused(&self.gateway, &self.id, &self.caller.name, &refusal);
-            refusal.response(&self.id)
-        });
-        Ok((response, place))
+        }
+    }
+
+    /// Sends a request to the world outside.
+    async fn send_outside(
+        &self,
+        mut request: Request<Body>,
+        connect: Option<Duration>,
+    ) -> Result<Response<Body>, CallRefused> {
+        // A guard is lent to components only, and never leaves the node.
+        if headers::check_request(request.headers()).is_err() {
+            return Err(CallRefused::Denied);
+        }
+        headers::clean_request(request.headers_mut());
+        let place = self.in_flight.enter()?;
+        let leave = || self.transaction.leave();
+        let door = &self.caller.outbound;
+        let mut response = door.send(request, connect, self.deadline, leave).await?;
+        headers::clean_response(response.headers_mut());
+        Ok(response.map(|body| place.keep_with(body)))
+    }
+
+    /// The answer to a call that is not answered by its callee.
+    fn refuse(&self, refusal: &Refusal, place: Place) -> Response<Body> {
+        outcome::call_refused(&self.gateway, &self.id, &self.caller.name, refusal);
+        let response = refusal.response(&self.id);
+        response.map(|bytes| place.keep_for(bytes))
     }
 
     /// The component that `uri` names, if the caller may call it. What is
@@ -158,11 +207,7 @@ impl JoinedCalls {
         callee: Option<&'g Callee>,
         method: &Method,
         uri: &Uri,
-        joins: Option<&HeaderValue>,
     ) -> Result<Routed<'g>, Refusal> {
-        if joins.is_some() {
-            return Err(Refusal::NotYet("Lockport-Transaction"));
-        }
         if self.depth >= DEPTH_MAX {
             return Err(Refusal::TooDeep);
         }
@@ -182,57 +227,20 @@ impl JoinedCalls {
             Found::Nobody => Err(Refusal::NoRoute),
         }
     }
-
-    /// Runs the callee in a nested scope. The outer error is the call's own,
-    /// the inner one becomes a response.
-    async fn answer(
-        &self,
-        request: Request<Body>,
-        routed: Routed<'_>,
-        scope: Scope,
-    ) -> Result<Result<Response<Bytes>, Refusal>, CallRefused> {
-        let nested = match scope.nest().await {
-            Ok(nested) => nested,
-            Err(StateError::Closed) => return Err(CallRefused::Closed),
-            Err(error) => return Err(CallRefused::Failed(error.to_string())),
-        };
-        let route = routed.route;
-        let deadline = self.deadline.min(Instant::now() + routed.callee.deadline);
-        let worked = async {
-            locks::take(&self.transaction, route, &routed.params, deadline).await?;
-            let calls = self.of_call(&route.owner, deadline);
-            let inner = nested.scope().clone();
-            let context = dispatch::context(route, routed.params, &self.id, deadline, inner, calls);
-            let component = &route.owner.component;
-            // Never queued: the instance it would wait for may be its caller's.
-            let answer = component
-                .answer(request, context, Admission::AtOnce)
-                .await?;
-            let held = commit::hold(answer, CommitPoint::End, routed.sent, BODY_BYTES_MAX).await?;
-            held.decide(Stake::Call(nested)).await
-        };
-        match worked.await {
-            Ok((mut head, HeldBody::Whole(bytes))) => {
-                headers::clean_response(&mut head.headers);
-                Ok(Ok(Response::from_parts(head, bytes)))
-            }
-            // Held answers are whole.
-            Ok((_, HeldBody::Open(_))) => Ok(Err(Refusal::Panicked)),
-            Err(Refusal::HeldTooLarge { limit }) => Err(CallRefused::TooLarge { limit }),
-            Err(refusal) => Ok(Err(refusal)),
-        }
-    }
 }
 
 impl Calls for JoinedCalls {
     fn call(
         self: Arc<Self>,
         request: Request<Body>,
+        connect: Option<Duration>,
         scope: Scope,
     ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, CallRefused>> + Send>> {
         Box::pin(async move {
-            let (response, place) = self.send(request, scope).await?;
-            Ok(response.map(|bytes| place.keep_for(bytes)))
+            match is_internal(request.uri()) {
+                true => self.send(request, scope).await,
+                false => self.send_outside(request, connect).await,
+            }
         })
     }
 }
@@ -252,32 +260,21 @@ fn into_local(parts: &mut http::request::Parts, routed: &Routed<'_>) {
     }
 }
 
-/// The whole body of a call. The callee starts when it is there.
-async fn collect(mut body: Body) -> Result<Bytes, CallRefused> {
-    let mut whole = Bytes::new();
-    let mut parts = Vec::new();
-    while let Some(frame) = body.frame().await {
-        // The caller broke off its own request.
-        let frame = frame.map_err(|_| CallRefused::Closed)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if whole.len() + parts.len() + data.len() > BODY_BYTES_MAX as usize {
-            return Err(CallRefused::TooLarge {
-                limit: BODY_BYTES_MAX,
-            });
-        }
-        // Most bodies are one chunk, which is not copied.
-        if whole.is_empty() && parts.is_empty() {
-            whole = data;
-        } else {
-            parts.extend_from_slice(&std::mem::take(&mut whole));
-            parts.extend_from_slice(&data);
+/// Whether a host is a component's. Those of the world outside are never called
+/// so.
+fn is_internal(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().as_bytes();
+    let domain = host.len().checked_sub(DOMAIN.len());
+    domain.is_some_and(|it| host[it..].eq_ignore_ascii_case(DOMAIN.as_bytes()))
+}
+
+impl Relation {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut values = headers.get_all(TRANSACTION).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(Self::Joins),
+            (Some(value), None) if value.as_bytes() == NONE => Ok(Self::OptsOut),
+            _ => Err(Refusal::Transaction),
         }
     }
-    Ok(if parts.is_empty() {
-        whole
-    } else {
-        parts.into()
-    })
 }

@@ -211,8 +211,13 @@ impl Gateway {
 
     fn begin(&self, route: &Route, id: &RequestId) -> Ending<'_> {
         let label = format!("{} {} {id}", route.owner.name, route.path);
+        // Only who calls has calls that opt out.
+        let begin = match route.owner.calls.is_empty() {
+            true => Transaction::begin,
+            false => Transaction::begin_root,
+        };
         Ending {
-            transaction: Transaction::begin(self.store.clone(), Limits::default(), label),
+            transaction: begin(self.store.clone(), Limits::default(), label),
             outcome: TransactionOutcome::Discarded,
             metrics: &self.transactions,
         }

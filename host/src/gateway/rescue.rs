@@ -75,6 +75,9 @@ pub enum Refusal {
     /// A call's target is granted but not loaded.
     #[error("the called component is not loaded")]
     NoComponent,
+    /// A call says something of its transaction that has no meaning.
+    #[error("`Lockport-Transaction` of a call is `none` or absent")]
+    Transaction,
     /// A request or a call asks for something that a later version will serve.
     #[error("`{0}` is not served by this version yet")]
     NotYet(&'static str),
@@ -157,6 +160,7 @@ impl Refusal {
             Self::Commit(error) => of_commit(error),
             Self::TooDeep => says(508, "LOOP", self.to_string()),
             Self::NoComponent => says(502, "NO_COMPONENT", self.to_string()),
+            Self::Transaction => says(400, "INVALID_TRANSACTION", self.to_string()),
             Self::NotYet(_) => says(501, "NOT_SERVED", self.to_string()),
             Self::IdempotencyKey(_) => says(400, "INVALID_IDEMPOTENCY_KEY", self.to_string()),
             Self::InProgress => says(409, "IN_PROGRESS", self.to_string()).soon(),

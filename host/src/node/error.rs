@@ -5,6 +5,7 @@ use super::tokens::TokenError;
 use super::wiring::WiringError;
 use crate::bundle::BundleError;
 use crate::config::node::RedisUrl;
+use crate::outbound::TrustError;
 use lockport_engine::LoadError;
 use lockport_store::embedded::OpenError;
 use lockport_store::redis::{self, Lost, Silence, TlsError, Unfit};
@@ -49,6 +50,9 @@ pub enum StartError {
     /// A component cannot be given its configuration.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// Nobody can be trusted as the configuration says.
+    #[error("`outbound.ca` cannot be used")]
+    Trust(#[source] TrustError),
     /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
@@ -89,7 +93,7 @@ impl StartError {
                 }
                 _ => None,
             },
-            Self::Engine(_) | Self::Host(_) => None,
+            Self::Engine(_) | Self::Trust(_) | Self::Host(_) => None,
         }
     }
 }

@@ -161,8 +161,48 @@ impl Transaction {
     /// its locks; what is longer than
     /// [`LABEL_BYTES_MAX`](crate::store::LABEL_BYTES_MAX) is cut.
     pub fn begin(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
+        Self::begin_as(TransactionId::mint(), store, limits, Party::node(&label))
+    }
+
+    /// Begins one that can have children ([`Transaction::begin_child`]). Its
+    /// locks name an owner, which is all that tells it from others and costs
+    /// the store a little.
+    pub fn begin_root(store: Arc<dyn Store>, limits: Limits, label: String) -> Arc<Self> {
+        let id = TransactionId::mint();
+        let owner = Some(format!("transaction {:032x}", id.to_u128()).into());
+        let party = Party {
+            owner,
+            ..Party::node(&label)
+        };
+        Self::begin_as(id, store, limits, party)
+    }
+
+    /// Begins a transaction on the same store and with the same limits, for
+    /// something that this one waits for: it commits or not on its own, sees
+    /// nothing of what this one has staged, and holds nothing of what it holds.
+    /// But all that descend from one root count as one where it is looked for
+    /// deadlocks: a child that would wait for a lock of its root is told so at
+    /// once, and so is one that would wait for a sibling's.
+    ///
+    /// The child of a transaction that no root is among the ancestors of is a
+    /// stranger to it.
+    pub fn begin_child(&self, label: &str) -> Arc<Self> {
+        let party = Party {
+            owner: self.party.owner.clone(),
+            ..Party::node(label)
+        };
+        let id = TransactionId::mint();
+        Self::begin_as(id, self.store.clone(), self.limits, party)
+    }
+
+    fn begin_as(
+        id: TransactionId,
+        store: Arc<dyn Store>,
+        limits: Limits,
+        party: Party,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            id: TransactionId::mint(),
+            id,
             inner: Mutex::new(Inner {
                 phase: Phase::Open,
                 began: store.now(),
@@ -180,7 +220,7 @@ impl Transaction {
             }),
             store,
             limits,
-            party: Party::node(&label),
+            party,
         })
     }
 

@@ -281,7 +281,12 @@ async fn a_body_that_was_read_as_far_as_it_was_announced_lets_its_handler_return
 async fn a_panic_below_a_handler_ends_only_its_request() {
     struct Panics;
     impl Calls for Panics {
-        fn call(self: Arc<Self>, _: http::Request<Body>, _: Scope) -> Pin<Box<Called>> {
+        fn call(
+            self: Arc<Self>,
+            _: http::Request<Body>,
+            _: Option<Duration>,
+            _: Scope,
+        ) -> Pin<Box<Called>> {
             panic!("a bug of ours")
         }
     }

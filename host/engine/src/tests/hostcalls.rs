@@ -100,7 +100,12 @@ impl Drop for Dropped {
 }
 
 impl Calls for Silent {
-    fn call(self: Arc<Self>, request: http::Request<Body>, _: Scope) -> Pin<Box<Called>> {
+    fn call(
+        self: Arc<Self>,
+        request: http::Request<Body>,
+        _: Option<Duration>,
+        _: Scope,
+    ) -> Pin<Box<Called>> {
         *self.asked.lock().unwrap() = Some(request.uri().clone());
         let dropped = Dropped(self.dropped.clone());
         Box::pin(async move {

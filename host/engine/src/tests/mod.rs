@@ -121,7 +121,12 @@ impl Bench {
 struct NoCalls;
 
 impl Calls for NoCalls {
-    fn call(self: Arc<Self>, _: http::Request<Body>, _: Scope) -> Pin<Box<Called>> {
+    fn call(
+        self: Arc<Self>,
+        _: http::Request<Body>,
+        _: Option<Duration>,
+        _: Scope,
+    ) -> Pin<Box<Called>> {
         Box::pin(async { Err(CallRefused::Denied) })
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::Origin;
 use crate::node::{ConfigurationError, TokenError, WiringError};
+use crate::outbound::TrustError;
 use lockport_engine::LoadError;
 use lockport_store::redis;
 use std::io;
@@ -98,6 +99,10 @@ fn a_node_that_cannot_start_has_its_exit_code() {
             Exit::Component,
         ),
         (StartError::Engine(LoadError::NoHandler), Exit::Fault),
+        (
+            StartError::Trust(TrustError::Missing { file: path() }),
+            Exit::Config,
+        ),
         (
             TokenError::Unreadable {
                 principal: "a".to_owned(),

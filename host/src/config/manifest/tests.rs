@@ -136,7 +136,6 @@ fn what_a_later_version_serves_is_refused_and_not_ignored() {
     for (text, key) in [
         ("[[grpc]]\nservice = \"a.B\"", "grpc"),
         ("[grants]\nemits = [\"a\"]", "grants.emits"),
-        ("[grants]\noutbound = [\"a\"]", "grants.outbound"),
         ("[collections.a]\nkind = \"cache\"", "collections.a.kind"),
         ("[[http]]\npath = \"/a\"\nhost = \"b\"", "http[0].host"),
     ] {

@@ -4,8 +4,7 @@
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use lockport_engine::{Body, CallRefused};
-use std::convert::Infallible;
+use lockport_engine::{Body, BoxError, CallRefused};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,8 +24,8 @@ pub(super) struct Place {
 }
 
 /// A body with the place of its call, which it leaves when its end was read.
-struct Placed {
-    bytes: Full<Bytes>,
+struct Placed<B> {
+    body: B,
     place: Option<Place>,
 }
 
@@ -56,35 +55,47 @@ impl Place {
     /// The body of the call's answer, which keeps the place.
     pub(super) fn keep_for(self, bytes: Bytes) -> Body {
         let body = Placed {
-            bytes: Full::new(bytes),
+            body: Full::new(bytes),
             place: Some(self),
         };
         body.map_err(|never| match never {}).boxed_unsync()
     }
+
+    /// The same for a body that is still to come.
+    pub(super) fn keep_with<B>(self, body: B) -> Body
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        let body = Placed {
+            body,
+            place: Some(self),
+        };
+        body.map_err(Into::into).boxed_unsync()
+    }
 }
 
-impl http_body::Body for Placed {
+impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Placed<B> {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = ready!(Pin::new(&mut self.bytes).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         // Not with the last frame: a reader may keep that unread.
-        if frame.is_none() {
+        if !matches!(frame, Some(Ok(_))) {
             self.place = None;
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.bytes.size_hint()
+        self.body.size_hint()
     }
 }
 

@@ -45,6 +45,7 @@ fn of_requests() -> Vec<Row> {
         row(broken, "400 INVALID_BODY"),
         row(Refusal::TooDeep, "508 LOOP"),
         row(Refusal::NoComponent, "502 NO_COMPONENT"),
+        row(Refusal::Transaction, "400 INVALID_TRANSACTION"),
         row(Refusal::NotYet("x"), "501 NOT_SERVED"),
         row(Refusal::Panicked, "500 INTERNAL"),
     ]

@@ -9,6 +9,8 @@ contract!(
     owners_that_wait_for_each_other_are_a_circle,
     who_waits_for_what_it_holds_itself_is_told_at_once,
     callers_without_an_owner_are_never_in_a_circle,
+    transactions_of_one_owner_never_wait_for_each_other,
+    transactions_of_one_owner_are_one_in_a_circle,
 );
 
 fn cycle(error: AcquireError) -> Vec<(String, String)> {
@@ -71,6 +73,38 @@ async fn who_waits_for_what_it_holds_itself_is_told_at_once(world: Arc<World>) {
         let refusal = world.refusal(&waiting(SECOND, again)).await;
         assert!(matches!(refusal, AcquireError::Deadlock(_)), "{refusal:?}");
     }
+}
+
+async fn transactions_of_one_owner_never_wait_for_each_other(world: Arc<World>) {
+    let (root, child) = (TransactionId::mint(), TransactionId::mint());
+    let of_one = |id, names: &[&str]| owned_by("one", of(id, names));
+    world.hold(&of_one(root, &["a"])).await;
+    let refusal = world.refusal(&of_one(child, &["a"])).await;
+    assert!(matches!(refusal, AcquireError::Held(_)), "{refusal:?}");
+    let refusal = world
+        .refusal(&waiting(SECOND, of_one(child, &["b", "a"])))
+        .await;
+    assert!(matches!(refusal, AcquireError::Deadlock(_)), "{refusal:?}");
+    // What it holds itself it has, and what its root gives back it gets.
+    assert_eq!(world.hold(&of_one(root, &["a"])).await.acquired, []);
+    world.store.end(root);
+    world.hold(&waiting(SECOND, of_one(child, &["a"]))).await;
+}
+
+async fn transactions_of_one_owner_are_one_in_a_circle(world: Arc<World>) {
+    let (root, child) = (TransactionId::mint(), TransactionId::mint());
+    let stranger = TransactionId::mint();
+    world.hold(&owned_by("one", of(root, &["a"]))).await;
+    world.hold(&of(stranger, &["b"])).await;
+    let waits = world
+        .queue(&waiting(60 * SECOND, of(stranger, &["a"])))
+        .await;
+    let refusal = world
+        .refusal(&waiting(60 * SECOND, owned_by("one", of(child, &["b"]))))
+        .await;
+    assert_eq!(cycle(refusal).len(), 2);
+    world.store.end(root);
+    assert!(waits.await.is_ok());
 }
 
 async fn callers_without_an_owner_are_never_in_a_circle(world: Arc<World>) {

@@ -8,8 +8,10 @@
 //!                                     A waits for B, B waits for A: a cycle
 //! ```
 //!
-//! An *owner* is a transaction, a session, whatever a request names as its
-//! owner, or else the request itself. An owner waits for another if one of its
+//! An *owner* is whatever a request names as its owner, else its transaction or
+//! its session, or else the request itself. (A transaction that was begun by
+//! another names the same owner as that one, so who waits for its child waits
+//! for it, and the other way round.) An owner waits for another if one of its
 //! requests waits for a lock that the other holds in a mode that excludes it,
 //! or that a request of the other is ahead for and excludes it. (One who waits
 //! for a permit can go when *any* of the holders does, so it waits for them
@@ -402,7 +404,8 @@ impl Search {
     }
 
     /// Whether this is the waiter it began with, and a transaction's: that does
-    /// not wait for itself (see `waits_for_itself`).
+    /// not wait for itself (see `waits_for_itself`). It does wait for another
+    /// transaction of its owner.
     fn is_own_view(&self, table: &Table, node: Node) -> bool {
         node == self.from && table.transaction(&table.requests[node.at]).is_some()
     }
@@ -423,7 +426,8 @@ impl Search {
             to: table.owner_of(blocker),
         };
         if edge.to == self.owner {
-            return (!self.is_own_view(table, waiter)).then_some(edge);
+            let is_own = self.is_own_view(table, waiter) && table.is_of_one(waiter.at, blocker);
+            return (!is_own).then_some(edge);
         }
         if edge.to == edge.from || self.reached.contains_key(&edge.to) {
             return None;

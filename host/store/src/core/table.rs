@@ -268,7 +268,7 @@ impl Table {
     /// The group whose waits are looked at together with those of a request;
     /// without one it is its own.
     pub(super) fn owner(&self, request: &Request) -> Option<At<Group>> {
-        self.transaction(request).or(request.named).or(request.life)
+        request.named.or(request.life)
     }
 
     /// Whether a request may lead from one queue to another: its owner has

@@ -3,7 +3,7 @@
 use crate::wasi::http::outgoing_handler;
 use crate::wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingRequest, IncomingResponse, Method, OutgoingBody,
-    OutgoingRequest, Scheme,
+    OutgoingRequest, RequestOptions, Scheme, http_error_code,
 };
 use crate::wasi::io::streams::{OutputStream, StreamError};
 
@@ -17,6 +17,16 @@ const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
 pub(crate) struct Body {
     pub(crate) stream: OutputStream,
     pub(crate) body: OutgoingBody,
+}
+
+/// What is said about a call beside its request.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// Headers of the request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// How long it may take to connect, to the first byte and between bytes, in
+    /// milliseconds.
+    pub(crate) timeouts: Option<[u64; 3]>,
 }
 
 /// What a call was answered.
@@ -48,8 +58,8 @@ pub(crate) fn script(request: &IncomingRequest) -> Result<Vec<String>, String> {
 }
 
 /// Sends a request and waits for the whole answer; `url` is `http://host/path`.
-pub(crate) fn call(method: &str, url: &str, body: &[u8]) -> Result<Answer, String> {
-    let response = send(method, url, body)?;
+pub(crate) fn call(method: &str, url: &str, body: &[u8], extra: &Extra) -> Result<Answer, String> {
+    let response = send(method, url, body, extra)?;
     let incoming = response.consume().map_err(|()| "no body")?;
     Ok(Answer {
         status: response.status(),
@@ -58,7 +68,12 @@ pub(crate) fn call(method: &str, url: &str, body: &[u8]) -> Result<Answer, Strin
 }
 
 /// Sends a request and waits for an answer, whose body is not read.
-pub(crate) fn send(method: &str, url: &str, body: &[u8]) -> Result<IncomingResponse, String> {
+pub(crate) fn send(
+    method: &str,
+    url: &str,
+    body: &[u8],
+    extra: &Extra,
+) -> Result<IncomingResponse, String> {
     let (scheme, rest) = url.split_once("://").ok_or("the URL has no scheme")?;
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
@@ -69,7 +84,13 @@ pub(crate) fn send(method: &str, url: &str, body: &[u8]) -> Result<IncomingRespo
     } else {
         Scheme::Http
     };
-    let request = OutgoingRequest::new(Fields::new());
+    let fields = Fields::new();
+    for (header, value) in &extra.headers {
+        fields
+            .append(header, value.as_bytes())
+            .map_err(|error| format!("{error:?}"))?;
+    }
+    let request = OutgoingRequest::new(fields);
     request
         .set_method(&method_of(method))
         .map_err(|()| "bad method")?;
@@ -84,7 +105,8 @@ pub(crate) fn send(method: &str, url: &str, body: &[u8]) -> Result<IncomingRespo
         .map_err(|()| "bad path")?;
     let outgoing = request.body().map_err(|()| "no body")?;
 
-    let future = outgoing_handler::handle(request, None).map_err(name)?;
+    let options = extra.timeouts.map(options);
+    let future = outgoing_handler::handle(request, options).map_err(name)?;
     if let Some(open) = open(outgoing) {
         let _ = write(&open.stream, body);
         close(open);
@@ -130,12 +152,24 @@ fn read(body: &IncomingBody, limit: usize) -> Result<Vec<u8>, String> {
         match stream.blocking_read(64 * 1024) {
             Ok(chunk) => bytes.extend_from_slice(&chunk),
             Err(StreamError::Closed) => return Ok(bytes),
-            Err(StreamError::LastOperationFailed(error)) => return Err(error.to_debug_string()),
+            Err(StreamError::LastOperationFailed(error)) => {
+                let code = http_error_code(&error).map(name);
+                return Err(code.unwrap_or_else(|| error.to_debug_string()));
+            }
         }
         if bytes.len() > limit {
             return Err(format!("the body is longer than {limit} bytes"));
         }
     }
+}
+
+fn options([connect, first_byte, between_bytes]: [u64; 3]) -> RequestOptions {
+    let nanoseconds = |milliseconds: u64| Some(milliseconds.saturating_mul(1_000_000));
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(nanoseconds(connect));
+    let _ = options.set_first_byte_timeout(nanoseconds(first_byte));
+    let _ = options.set_between_bytes_timeout(nanoseconds(between_bytes));
+    options
 }
 
 /// The case of an error code, without its payload.

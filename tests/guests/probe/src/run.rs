@@ -1,6 +1,6 @@
 //! One run: the steps, in order, and what they have made so far.
 
-use crate::http::{self, Answer, Body};
+use crate::http::{self, Answer, Body, Extra};
 use crate::lockport::host::locks::Guard;
 use crate::steps;
 use crate::wasi::http::types::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
@@ -16,6 +16,8 @@ pub(crate) struct Run {
     pub(crate) headers: Fields,
     /// The guards that were acquired, the latest last.
     pub(crate) guards: Vec<Guard>,
+    /// What is said about the next call.
+    pub(crate) extra: Extra,
     /// What the latest call was answered.
     pub(crate) answer: Option<Answer>,
     /// The lines of the answer.
@@ -50,6 +52,7 @@ impl Run {
             status: 200,
             headers: Fields::new(),
             guards: Vec::new(),
+            extra: Extra::default(),
             answer: None,
             lines: String::new(),
         }

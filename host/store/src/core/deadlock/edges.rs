@@ -30,6 +30,12 @@ impl Table {
             .filter(|it| it.arrival == node.arrival)
     }
 
+    /// Whether two requests are of one transaction.
+    pub(super) fn is_of_one(&self, one: At<Request>, other: At<Request>) -> bool {
+        let [one, other] = [one, other].map(|it| self.transaction(&self.requests[it]));
+        one.is_some() && one == other
+    }
+
     pub(in crate::core) fn owner_of(&self, at: At<Request>) -> Owner {
         let request = &self.requests[at];
         let group = self.owner(request);

@@ -174,7 +174,8 @@ local function begin_search(request)
 end
 
 -- Whether this is the waiter it began with, and a transaction's: that does not
--- wait for itself (see `waits_for_itself`).
+-- wait for itself (see `waits_for_itself`). It does wait for another transaction
+-- of its owner.
 local function is_own_view(search, node)
   return node[1] == search.from[1] and node[2] == search.from[2]
     and Requests.is_of_transaction(Requests.get(node[1]))
@@ -193,7 +194,8 @@ local function reach(search, waiter, name, blocker)
   local edge = { from, waiter, name, node_of(blocker), Groups.owner_of(blocker) }
   local to = edge[5]
   if to == search.owner then
-    return not is_own_view(search, waiter) and edge or nil
+    local is_own = is_own_view(search, waiter) and blocker.life == Requests.get(waiter[1]).life
+    return not is_own and edge or nil
   elseif to == from or search.reached[to] then
     return nil
   end

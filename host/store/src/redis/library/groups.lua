@@ -41,9 +41,6 @@ end
 -- The group whose waits are looked at together with those of a request; nil if
 -- it is its own.
 function Groups.of_waits(request)
-  if Requests.is_of_transaction(request) then
-    return Groups.of_life(request.life)
-  end
   return Groups.of_owner(request) or Groups.of_life(request.life)
 end
 

@@ -20,6 +20,36 @@ fn a_guard_knows_its_names_and_tokens() {
 }
 
 #[test]
+fn a_child_never_waits_for_its_root_and_commits_on_its_own() {
+    block_on(async {
+        let world = World::memory(Setting::Narrow);
+        let limits = Limits::default();
+        let root = Transaction::begin_root(world.store.clone(), limits, "root".to_owned());
+        let scope = root.scope();
+        hold(&scope, &["a"]).await;
+        put(&scope, &open(), "k", "staged").await;
+        let child = root.begin_child("child");
+        let grandchild = child.begin_child("grandchild");
+        for other in [&child, &grandchild] {
+            let waits = other.scope().acquire(vec![name("a")], SECOND, None).await;
+            let told = matches!(waits, Err(LockError::Acquire(AcquireError::Deadlock(_))));
+            assert!(told, "{:?}", waits.err());
+            assert_eq!(get(&other.scope(), &open(), "k").await, None);
+        }
+        put(&child.scope(), &open(), "own", "1").await;
+        child.commit().await.unwrap();
+        root.abort();
+        let after = Transaction::begin(world.store.clone(), limits, "after".to_owned());
+        assert_eq!(
+            get(&after.scope(), &open(), "own").await.as_deref(),
+            Some("1")
+        );
+        assert_eq!(get(&after.scope(), &open(), "k").await, None);
+        hold(&grandchild.scope(), &["a"]).await;
+    });
+}
+
+#[test]
 fn dropping_a_guard_releases_nothing_and_the_transaction_does() {
     block_on(async {
         let stage = Stage::new();

@@ -8,6 +8,8 @@ pub(crate) const STEPS: &[(&str, Step)] = &[
     ("fetch", fetch),
     ("forward", forward),
     ("log", log),
+    ("with", with),
+    ("within", within),
 ];
 
 /// `call METHOD COMPONENT PATH [BODY]`: the status and the body of the answer.
@@ -22,6 +24,22 @@ fn call(run: &mut Run, words: &mut Words<'_>) -> Outcome {
 fn fetch(run: &mut Run, words: &mut Words<'_>) -> Outcome {
     let (method, url) = (words.text("method")?, words.text("url")?);
     send(run, method, url, words.rest())
+}
+
+/// `with NAME VALUE`: the next call has this header.
+fn with(run: &mut Run, words: &mut Words<'_>) -> Outcome {
+    let name = words.text("name")?.to_owned();
+    run.extra.headers.push((name, words.rest().to_owned()));
+    Ok("ok".to_owned())
+}
+
+/// `within CONNECT FIRST BETWEEN`: how many milliseconds the next call may take
+/// to connect, to the first byte of its answer, and between bytes.
+fn within(run: &mut Run, words: &mut Words<'_>) -> Outcome {
+    let connect = words.number("connect")?;
+    let first_byte = words.number("first byte")?;
+    run.extra.timeouts = Some([connect, first_byte, words.number("between bytes")?]);
+    Ok("ok".to_owned())
 }
 
 /// `forward`: answers just what the latest call was answered, and returns.
@@ -48,8 +66,9 @@ fn log(_run: &mut Run, words: &mut Words<'_>) -> Outcome {
 }
 
 fn send(run: &mut Run, method: &str, url: &str, body: &str) -> Outcome {
+    let extra = std::mem::take(&mut run.extra);
     let answer =
-        http::call(method, url, body.as_bytes()).map_err(|text| Stop::Failed(502, text))?;
+        http::call(method, url, body.as_bytes(), &extra).map_err(|text| Stop::Failed(502, text))?;
     let text = format!(
         "{} {}",
         answer.status,

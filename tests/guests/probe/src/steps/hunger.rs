@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use crate::http;
+use crate::http::{self, Extra};
 use crate::run::{Outcome, Run, Step, Stop, Words};
 use crate::wasi::clocks::monotonic_clock;
 use crate::wasi::http::types::Fields;
@@ -18,6 +18,7 @@ pub(crate) const STEPS: &[(&str, Step)] = &[
     ("handles", handles),
     ("leak", leak),
     ("hoard", hoard),
+    ("hoard-outside", hoard_outside),
     ("host-calls", host_calls),
     ("random", random_bytes),
     ("log-lines", log_lines),
@@ -30,14 +31,24 @@ fn hoard(_run: &mut Run, words: &mut Words<'_>) -> Outcome {
     let count = words.number("count")?;
     let (method, component) = (words.text("method")?, words.text("component")?);
     let url = format!("http://{component}.internal{}", words.text("path")?);
+    Ok(unread(count, method, &url))
+}
+
+/// `hoard-outside COUNT URL`: the same of the world outside.
+fn hoard_outside(_run: &mut Run, words: &mut Words<'_>) -> Outcome {
+    let count = words.number("count")?;
+    Ok(unread(count, "GET", words.text("url")?))
+}
+
+fn unread(count: u64, method: &str, url: &str) -> String {
     let mut unread = Vec::new();
     for _ in 0..count {
-        match http::send(method, &url, b"") {
+        match http::send(method, url, b"", &Extra::default()) {
             Ok(answer) => unread.push(answer),
-            Err(why) => return Ok(format!("{} {why}", unread.len())),
+            Err(why) => return format!("{} {why}", unread.len()),
         }
     }
-    Ok(unread.len().to_string())
+    unread.len().to_string()
 }
 
 /// `spin`: never ends, and calls nobody.

@@ -67,8 +67,8 @@ impl Model {
 fn owner(request: &Request) -> Owner {
     let party = &request.party;
     match (request.holder, &party.owner) {
-        (Holder::Transaction(id), _) => Owner::Transaction(id),
         (_, Some(name)) => Owner::Named(party.principal.clone(), name.clone()),
+        (Holder::Transaction(id), None) => Owner::Transaction(id),
         (Holder::Session(id), None) => Owner::Session(id),
         (Holder::Caller, None) => Owner::Itself(request.id),
     }
