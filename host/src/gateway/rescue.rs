@@ -290,6 +290,10 @@ fn of_commit(error: &CommitError) -> Problem {
             "something the request has read has changed since; nothing was applied",
         ),
         CommitError::Unguarded { .. } => says(409, "UNGUARDED", error.to_string()),
+        // A name of our own means nothing to anybody outside.
+        CommitError::Fenced { name, .. } if name.is_internal() => {
+            says(409, "FENCED", "the node was taken for dead meanwhile")
+        }
         CommitError::Fenced { .. } => says(409, "FENCED", error.to_string()),
         // Neither can be applied any more, so another try is safe.
         CommitError::Aborted | CommitError::TooOld => {

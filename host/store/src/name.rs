@@ -104,8 +104,8 @@ impl LockName {
         }
     }
 
-    /// Whether it is one of our own. Nobody outside may see it.
-    pub(crate) fn is_internal(&self) -> bool {
+    /// Whether it is one of the host's own. Nobody outside may see it.
+    pub fn is_internal(&self) -> bool {
         self.0.starts_with(INTERNAL)
     }
 
