@@ -150,7 +150,7 @@ fn config_all(_: &mut Words<'_>) -> Outcome {
 /// `call METHOD URL`: what is answered.
 fn call(words: &mut Words<'_>) -> Outcome {
     let (method, url) = (words.text()?, words.text()?);
-    let answer = http::call(method, url, b"")?;
+    let answer = http::call(method, url, b"", &http::Extra::default())?;
     let body = text(&answer.body);
     Ok(format!("{} {}", answer.status, body.trim_end()))
 }
