@@ -13,14 +13,21 @@ const SECRET: &str = "hunter2-0123456789";
 /// A configuration is wrong.
 const CONFIG: i32 = 3;
 
-/// A node whose guests are granted the secret `api-key` beside the keys
-/// `greeting` and `absent`.
+/// With the guest, which is granted the keys `greeting` and `absent`, and these
+/// secrets. It calls nobody.
+fn with(builder: Builder, guest: &str, secrets: &[&str]) -> Builder {
+    builder.changed(&guest_dir(guest), |manifest| {
+        let grants = manifest["grants"].as_table_mut().expect("it is a table");
+        grants.remove("calls");
+        grants.insert("secrets".to_owned(), secrets.to_vec().into());
+    })
+}
+
+/// A node whose guests are granted the secret `api-key`.
 fn granted() -> Builder {
     let guests = GUESTS.iter();
     guests.fold(Node::builder(), |builder, (guest, _)| {
-        builder.changed(&guest_dir(guest), |manifest| {
-            manifest["grants"]["secrets"] = vec!["api-key"].into();
-        })
+        with(builder, guest, &["api-key"])
     })
 }
 
@@ -191,8 +198,7 @@ fn a_secret_that_is_given_itself_is_refused_and_not_repeated() {
 
 #[test]
 fn what_a_component_is_given_and_not_granted_is_refused() {
-    let builder = Node::builder()
-        .guest("keyvalue-draft")
+    let builder = with(Node::builder(), "keyvalue-draft", &[])
         .set("config.keyvalue-draft", table("greting = \"hello\""));
     refused(
         &builder,
@@ -206,8 +212,7 @@ fn what_a_component_is_given_and_not_granted_is_refused() {
 
 #[test]
 fn what_is_given_to_a_component_that_is_not_loaded_is_warned_of() {
-    let node = Node::builder()
-        .guest("keyvalue-draft")
+    let node = with(Node::builder(), "keyvalue-draft", &[])
         .set("config.other", table("greeting = \"hello\""))
         .start();
     let line = node.logs().wait_for("a component that is not loaded");

@@ -88,7 +88,7 @@ fn apply_to_section(
                 origin: entry.origin,
                 message: "no secret is given this way".to_owned(),
                 hint: Some(
-                    "name a variable of your own in lockport.toml, under [secrets.COMPONENT]: \
+                    "name a variable of your own in the file, under [secrets.COMPONENT]: \
                      KEY = { env = \"NAME\" }"
                         .to_owned(),
                 ),

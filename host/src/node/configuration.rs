@@ -167,7 +167,7 @@ fn secret_at(place: &Secret) -> Result<String, SecretError> {
     };
     match secret.len() {
         0 => Err(SecretError::Empty),
-        ..=VALUE_BYTES_MAX => Ok(secret),
+        1..=VALUE_BYTES_MAX => Ok(secret),
         _ => Err(SecretError::TooLong),
     }
 }

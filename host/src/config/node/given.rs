@@ -159,8 +159,8 @@ mod tests {
             [
                 "secrets.order.a = { env = \"A\" }",
                 "secrets.order.b = { file = \"b.key\" }",
-                "config.order.\"http.port\" = \"1\"",
                 "config.order.greeting = \"hello\"",
+                "config.order.\"http.port\" = \"1\"",
             ]
         );
     }

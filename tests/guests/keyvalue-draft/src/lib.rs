@@ -29,7 +29,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use run::{Outcome, Run, Words};
+use run::{Named, Outcome, Pair, Run, Words};
 use wasi::config0_2_0_draft::{runtime, store as draft};
 use wasi::config0_2_0_rc_1::store as rc;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
@@ -68,12 +68,12 @@ pub(crate) fn list_keys(
 pub(crate) fn get_many(
     bucket: &store::Bucket,
     keys: &[String],
-) -> Result<Vec<Option<(String, Vec<u8>)>>, store::Error> {
+) -> Result<Vec<Option<Pair>>, store::Error> {
     batch::get_many(bucket, keys)
 }
 
 /// The value of a key, under each name of the interface.
-pub(crate) fn config(key: &str) -> Vec<(&'static str, Result<Option<String>, String>)> {
+pub(crate) fn config(key: &str) -> Named<Option<String>> {
     vec![
         ("rc.1", rc::get(key).map_err(|it| it.to_string())),
         ("draft", draft::get(key).map_err(|it| it.to_string())),
@@ -82,7 +82,7 @@ pub(crate) fn config(key: &str) -> Vec<(&'static str, Result<Option<String>, Str
 }
 
 /// Every value, under each name of the interface.
-pub(crate) fn config_all() -> Vec<(&'static str, Result<Vec<(String, String)>, String>)> {
+pub(crate) fn config_all() -> Named<Vec<(String, String)>> {
     vec![
         ("rc.1", rc::get_all().map_err(|it| it.to_string())),
         ("draft", draft::get_all().map_err(|it| it.to_string())),

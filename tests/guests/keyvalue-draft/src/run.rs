@@ -22,6 +22,12 @@ pub(crate) struct Run {
 /// A step gives its line of the answer, or why it failed.
 pub(crate) type Outcome = Result<String, String>;
 
+/// A key and its value.
+pub(crate) type Pair = (String, Vec<u8>);
+
+/// What is answered under each name of an interface.
+pub(crate) type Named<T> = Vec<(&'static str, Result<T, String>)>;
+
 /// The words of a step behind its name.
 pub(crate) struct Words<'a>(pub(crate) std::str::SplitWhitespace<'a>);
 

@@ -32,7 +32,7 @@ wit_bindgen::generate!({
 });
 
 pub(crate) use cas::own_step;
-use run::Run;
+use run::{Named, Pair, Run};
 use wasi::config0_2_0_draft_2024_09_27::store as dated;
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 pub(crate) use wasi::keyvalue0_2_0_draft2::{atomics, batch, store};
@@ -65,16 +65,16 @@ pub(crate) fn list_keys(
 pub(crate) fn get_many(
     bucket: &store::Bucket,
     keys: &[String],
-) -> Result<Vec<Option<(String, Vec<u8>)>>, store::Error> {
+) -> Result<Vec<Option<Pair>>, store::Error> {
     batch::get_many(bucket, keys)
 }
 
 /// The value of a key, under each name of the interface.
-pub(crate) fn config(key: &str) -> Vec<(&'static str, Result<Option<String>, String>)> {
+pub(crate) fn config(key: &str) -> Named<Option<String>> {
     vec![("dated", dated::get(key).map_err(|it| it.to_string()))]
 }
 
 /// Every value, under each name of the interface.
-pub(crate) fn config_all() -> Vec<(&'static str, Result<Vec<(String, String)>, String>)> {
+pub(crate) fn config_all() -> Named<Vec<(String, String)>> {
     vec![("dated", dated::get_all().map_err(|it| it.to_string()))]
 }

@@ -40,7 +40,7 @@ wit_bindgen::generate!({
 });
 
 pub(crate) use cas::own_step;
-use run::Run;
+use run::{Named, Pair, Run};
 use wasi::http::types::{IncomingRequest, ResponseOutparam};
 pub(crate) use wasi::keyvalue::{atomics, batch, store};
 
@@ -72,17 +72,17 @@ pub(crate) fn list_keys(
 pub(crate) fn get_many(
     bucket: &store::Bucket,
     keys: &[String],
-) -> Result<Vec<Option<(String, Vec<u8>)>>, store::Error> {
+) -> Result<Vec<Option<Pair>>, store::Error> {
     let found = batch::get_many(bucket, keys)?.into_iter();
     Ok(found.map(|(key, value)| Some((key, value?))).collect())
 }
 
 /// It asks for no configuration.
-pub(crate) fn config(_key: &str) -> Vec<(&'static str, Result<Option<String>, String>)> {
+pub(crate) fn config(_key: &str) -> Named<Option<String>> {
     Vec::new()
 }
 
 /// It asks for no configuration.
-pub(crate) fn config_all() -> Vec<(&'static str, Result<Vec<(String, String)>, String>)> {
+pub(crate) fn config_all() -> Named<Vec<(String, String)>> {
     Vec::new()
 }
