@@ -148,7 +148,7 @@ impl JoinedCalls {
         let place = self.in_flight.enter()?;
         let relation = Relation::of(request.headers());
         let routed = headers::check_request(request.headers())
-            .and_then(|()| relation)
+            .and(relation)
             .and_then(|relation| {
                 let routed = self.admit(callee, request.method(), request.uri())?;
                 Ok((relation, routed))

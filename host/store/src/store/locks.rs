@@ -70,8 +70,9 @@ pub struct Party {
     pub principal: Principal,
     /// Whose waits are looked at together for deadlocks, scoped to the
     /// principal. Without it, the transaction or the session is the owner; a
-    /// caller without either is its own. Transactions that name the same owner
-    /// wait for each other, and are told at once that it would never end.
+    /// caller without either is its own. A transaction names the same in all its
+    /// requests. Those that name the same wait for each other, and are told at
+    /// once that it would never end.
     pub owner: Option<Arc<str>>,
     /// Who it is, in words for an operator; at most [`LABEL_BYTES_MAX`] bytes.
     pub label: Arc<str>,

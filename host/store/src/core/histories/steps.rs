@@ -283,9 +283,11 @@ impl World {
             _ => Mode::Permits(NonZeroU32::new(3).unwrap()),
         };
         let request_id = ask.request_id.filter(|it| it % 2 == asker);
-        let principal = match holder {
-            Holder::Transaction(_) => 2,
-            Holder::Session(_) | Holder::Caller => asker,
+        // A transaction has one owner throughout; here, two of them have the same.
+        let (principal, owner) = match holder {
+            Holder::Transaction(_) if ask.holder < 2 => (2, 0),
+            Holder::Transaction(_) => (2, usize::MAX),
+            Holder::Session(_) | Holder::Caller => (asker, ask.owner),
         };
         Acquire {
             id: request_id.map_or_else(GrantId::mint, |it| self.request_ids[it]),
@@ -295,7 +297,7 @@ impl World {
             holder,
             lease,
             wait: tenths(ask.wait),
-            party: self.party(principal, ask.owner),
+            party: self.party(principal, owner),
         }
     }
 
