@@ -182,6 +182,17 @@ fn a_request_that_conflicts_keeps_its_key(storage: Storage) {
 }
 
 #[test]
+fn a_body_that_does_not_come_is_given_up_at_the_deadline() {
+    let node = Node::builder().guest("tight").start();
+    let mut connection = node.connect();
+    let head =
+        "POST /tight HTTP/1.1\r\nhost: a\r\nidempotency-key: k\r\ncontent-length: 9\r\n\r\nx";
+    connection.send(head.as_bytes()).expect("the node reads");
+    let answer = connection.answer_to("POST").expect("it is answered");
+    answer.expect_problem(504, "DEADLINE");
+}
+
+#[test]
 fn t5_an_answer_outlives_its_node() {
     let builder = Node::builder().guest("probe").storage(Storage::Embedded);
     let node = builder.start();
@@ -230,9 +241,10 @@ fn t7_a_request_whose_outcome_is_unknown_is_sent_again_and_takes_effect_once() {
         node.logs().wait_for("about to end");
         proxy.swallow(Way::ToClient);
         let told = first.join().expect("it is answered");
-        assert_eq!(told.status, 503, "{}", told.text());
+        told.expect_problem(503, "OUTCOME_UNKNOWN");
     });
     let again = send_until_done(&other, "k", &list).expect(200);
+    assert!(was_replayed(&again), "the commit was applied");
     assert_eq!(again.step("add"), "1");
     assert_eq!(other.value("notes", "n").as_deref(), Some("1"));
     proxy.cut_and_heal();

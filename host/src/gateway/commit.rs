@@ -23,7 +23,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use lockport_engine::{Answer, AnswerBody, BodyError};
 use lockport_store::Transaction;
-use lockport_store::transaction::Nested;
+use lockport_store::transaction::{Discarded, Nested};
 
 /// The moment at which it is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,8 @@ pub async fn decide(
     match run {
         Ok(held) => held.decide(Stake::Request(transaction)).await,
         Err(refusal) if refusal.is_the_handlers() => {
-            transaction.discard().await.map_err(Refusal::Commit)?;
+            let discarded = transaction.discard(Discarded::Failure).await;
+            discarded.map_err(Refusal::Commit)?;
             Err(refusal)
         }
         Err(refusal) => Err(refusal),
@@ -149,7 +150,10 @@ impl Stake<'_> {
                 let committed = transaction.commit().await;
                 committed.map(drop).map_err(Refusal::Commit)
             }
-            Self::Request(transaction) => transaction.discard().await.map_err(Refusal::Commit),
+            Self::Request(transaction) => {
+                let discarded = transaction.discard(Discarded::Answer).await;
+                discarded.map_err(Refusal::Commit)
+            }
             Self::Call(nested) if success => {
                 nested.keep();
                 Ok(())

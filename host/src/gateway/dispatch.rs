@@ -114,29 +114,24 @@ impl Gateway {
         let transaction = ending.transaction.clone();
         let mut keyed = None;
         if has_key {
-            let key = Keyed::read(&owner.name, &parts, &mut intake).await?;
-            let known = self.answers.look(&key, &transaction);
-            match Pump::alongside(&mut intake.pump, known).await?? {
-                Known::Answer(answer) => {
+            let known = self.known(&routed, &parts, &mut intake, &transaction);
+            match locks::in_time(deadline, known).await?? {
+                (_, Known::Answer(answer)) => {
                     let (head, body) = answer.into_parts();
-                    return Ok(respond(head, HeldBody::Whole(body), intake.pump, id));
+                    let mut answer = respond(head, HeldBody::Whole(body), intake.pump, id);
+                    idempotency::mark_replayed(answer.headers_mut());
+                    return Ok(answer);
                 }
-                Known::Nothing(replaced) => keyed = Some((key, replaced)),
+                (key, Known::Nothing(replaced)) => keyed = Some((key, replaced)),
             }
         }
         let locked = locks::take(&transaction, &routed.route, &routed.params, deadline);
         Pump::alongside(&mut intake.pump, locked).await??;
         let mut reruns = 0;
+        let mut body = intake.body().ok_or(Refusal::Panicked)?;
         let decided = loop {
-            let Some(body) = intake.body() else {
-                break Err(Refusal::Panicked);
-            };
             let request = Request::from_parts(parts.clone(), body);
-            let point = match keyed {
-                Some(_) => CommitPoint::End,
-                None => commit_point(request.version()),
-            };
-            let run = self.run(request, &routed, &transaction, id, deadline, point);
+            let run = self.run(request, &routed, &transaction, id, deadline, has_key);
             let run = Pump::alongside(&mut intake.pump, run).await?;
             if let (Ok(held), Some((key, replaced))) = (&run, &keyed) {
                 let replaced = replaced.as_ref();
@@ -156,6 +151,11 @@ impl Gateway {
             tracing::debug!(request_id = %id, %conflict, reruns, "is run again");
             let again = locks::begin_again(&transaction, conflict, deadline);
             Pump::alongside(&mut intake.pump, again).await??;
+            match intake.body() {
+                Some(again) => body = again,
+                // It has become too large meanwhile.
+                None => break decided,
+            }
         };
         ending.note(&decided);
         let (head, body) = decided?;
@@ -186,6 +186,24 @@ impl Gateway {
         })
     }
 
+    /// What is known of a request with an idempotency key, which is then its own.
+    async fn known<B>(
+        &self,
+        routed: &Routed,
+        parts: &Parts,
+        intake: &mut Intake<B>,
+        transaction: &Transaction,
+    ) -> Result<(Keyed, Known), Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let key = Keyed::read(&routed.route.owner.name, parts, intake).await?;
+        let looked = self.answers.look(&key, transaction);
+        let known = Pump::alongside(&mut intake.pump, looked).await??;
+        Ok((key, known))
+    }
+
     /// An instance, its answer up to the commit point.
     async fn run(
         self: &Arc<Self>,
@@ -194,19 +212,28 @@ impl Gateway {
         transaction: &Arc<Transaction>,
         id: &RequestId,
         deadline: Instant,
-        point: CommitPoint,
+        keyed: bool,
     ) -> Result<Held, Refusal> {
         let Routed {
             route,
             params,
             sent,
         } = routed;
+        // What is kept is kept whole.
+        let point = match keyed {
+            true => CommitPoint::End,
+            false => commit_point(request.version()),
+        };
         let calls = JoinedCalls::of_request(self, &route.owner, transaction, id, deadline);
         let params = params.clone();
         let context = context(route, params, id, deadline, transaction.scope(), calls);
         let component = &route.owner.component;
         let answer = component.answer(request, context, Admission::Queue).await?;
-        commit::hold(answer, point, *sent, route.owner.response_held).await
+        let held_max = match keyed {
+            true => route.owner.response_held.min(idempotency::ANSWER_BYTES_MAX),
+            false => route.owner.response_held,
+        };
+        commit::hold(answer, point, *sent, held_max).await
     }
 
     fn begin(&self, route: &Route, id: &RequestId) -> Ending<'_> {

@@ -67,6 +67,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// length of the body if the response states one that can be true.
 pub fn clean_response(headers: &mut HeaderMap) -> Option<u64> {
     clean(headers);
+    // Only we know.
+    headers.remove(super::idempotency::REPLAYED);
     let length = content_length(headers);
     if length.is_none() {
         headers.remove(CONTENT_LENGTH);

@@ -26,7 +26,7 @@ use super::rescue::Refusal;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use kept::Kept;
@@ -43,6 +43,10 @@ pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
 
+/// The largest body of an answer that can be kept, in bytes: it has to go into a
+/// commit.
+pub const ANSWER_BYTES_MAX: u64 = 512 << 10;
+
 /// How many answers one sweep removes at most. The next goes on.
 pub const SWEPT_MAX: usize = 256;
 
@@ -50,7 +54,7 @@ pub const SWEPT_MAX: usize = 256;
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What is added to an answer that was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Where answers are kept.
 pub struct Answers {
@@ -85,6 +89,11 @@ pub fn has_key(parts: &Parts) -> bool {
     [Method::POST, Method::PATCH].contains(&parts.method) && parts.headers.contains_key(HEADER)
 }
 
+/// Says of an answer that it was given before.
+pub fn mark_replayed(headers: &mut HeaderMap) {
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+}
+
 impl Keyed {
     /// Reads the body of a request that has a key to its end. One that cannot be
     /// read again is too large.
@@ -103,20 +112,16 @@ impl Keyed {
         };
         let mut body = intake.body().ok_or_else(too_large)?;
         let mut hash = Sha256::new();
-        let reading = async {
-            while let Some(Ok(frame)) = body.frame().await {
-                hash.update(frame.data_ref().map_or(&[][..], |it| it));
+        while let Some(Ok(frame)) = Pump::alongside(&mut intake.pump, body.frame()).await? {
+            hash.update(frame.data_ref().map_or(&[][..], |it| it));
+            if !intake.is_there_again() {
+                return Err(too_large().into());
             }
-        };
-        Pump::alongside(&mut intake.pump, reading).await?;
-        drop(body);
-        match intake.is_there_again() {
-            true => Ok(Self {
-                key,
-                body: hash.finalize().into(),
-            }),
-            false => Err(too_large().into()),
         }
+        Ok(Self {
+            key,
+            body: hash.finalize().into(),
+        })
     }
 
     fn lock(&self) -> LockName {
@@ -188,10 +193,7 @@ impl Answers {
         if kept.body != keyed.body {
             return Err(Refusal::AnotherBody);
         }
-        let mut response = kept.response;
-        let headers = response.headers_mut();
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
-        Ok(Known::Answer(response))
+        Ok(Known::Answer(kept.response))
     }
 
     /// Has the commit of a transaction keep an answer, in the place of what was
@@ -244,10 +246,15 @@ impl Answers {
                 continue;
             };
             let removed = async {
-                // What is read is current when it is removed.
-                scope.get(&self.times, &time).await?;
+                // The answer may have been replaced since it was listed. What is
+                // read is current when it is removed.
+                let answer = scope.get(&self.answers, &key).await?;
+                let kept = answer.and_then(|it| Kept::read(&it.value));
                 scope.delete(&self.times, time.clone()).await?;
-                scope.delete(&self.answers, key).await
+                match kept {
+                    Some(kept) if !self.is_over(kept.at, now) => Ok(()),
+                    _ => scope.delete(&self.answers, key).await,
+                }
             };
             match removed.await {
                 Ok(()) => swept += 1,

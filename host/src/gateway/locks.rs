@@ -25,7 +25,7 @@ pub async fn take(
     let names = names(route, params)?;
     let left = deadline.saturating_duration_since(Instant::now());
     let acquiring = transaction.acquire_for_route(names, lock.wait.min(left));
-    within(left, acquiring).await
+    within(deadline, acquiring).await
 }
 
 /// Has a transaction that conflicted begin again, when it is its turn.
@@ -35,7 +35,7 @@ pub async fn begin_again(
     deadline: Instant,
 ) -> Result<(), Refusal> {
     let left = deadline.saturating_duration_since(Instant::now());
-    match within(left, transaction.begin_again(conflict, left)).await {
+    match within(deadline, transaction.begin_again(conflict, left)).await {
         Err(Refusal::Lock(LockError::Acquire(AcquireError::TimedOut | AcquireError::Held(_)))) => {
             Err(Failure::Deadline.into())
         }
@@ -45,13 +45,16 @@ pub async fn begin_again(
 
 /// The store keeps the wait; this is for a store that does not answer.
 async fn within(
-    left: Duration,
+    deadline: Instant,
     asked: impl Future<Output = Result<(), LockError>>,
 ) -> Result<(), Refusal> {
-    match tokio::time::timeout(left, asked).await {
-        Ok(done) => done.map_err(Refusal::Lock),
-        Err(_) => Err(Failure::Deadline.into()),
-    }
+    in_time(deadline, asked).await?.map_err(Refusal::Lock)
+}
+
+/// Does what a request needs by its deadline, or not at all.
+pub async fn in_time<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, Refusal> {
+    let done = tokio::time::timeout_at(deadline.into(), work).await;
+    done.map_err(|_| Failure::Deadline.into())
 }
 
 /// The names of the route's locks. What a client put into the path can make a

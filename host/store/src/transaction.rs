@@ -34,6 +34,10 @@
 //! because whoever is ahead may need it. A turn is no guard: losing it loses
 //! only the place.
 //!
+//! Who has a turn waits for nothing: all turns are asked for at once, and a
+//! handler that has to wait for a lock gives them back first. So no circle of
+//! waiters ever goes through a turn.
+//!
 //! # A scope
 //!
 //! ```text
@@ -71,7 +75,7 @@ use crate::store::{
 };
 use crate::time::Time;
 use bytes::Bytes;
-use guard::Grant;
+use guard::{Grant, Origin};
 use overlay::Overlay;
 use reads::{Reads, Stale};
 use scope::ScopeState;
@@ -140,6 +144,15 @@ struct Inner {
     records: Vec<Write>,
     /// A component was refused a lock, which is what its answer is about.
     was_refused_a_lock: bool,
+}
+
+/// What of a run is not told, or not before it was validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// An error that its handler answered.
+    Answer,
+    /// It failed: it trapped, or gave no answer.
+    Failure,
 }
 
 enum Phase {
@@ -237,8 +250,13 @@ impl Transaction {
         wait: Duration,
     ) -> Result<(), LockError> {
         self.check_room()?;
-        let (id, granted) = self.ask(names, wait, None).await?;
-        let admitted = self.admit(id, &granted, guard::Origin::Route);
+        let (id, granted) = self.ask_without_turns(names, wait, None).await?;
+        // A callee's are the run's, which may be another one the next time.
+        let origin = match self.lock().overlay.is_nested() {
+            true => Origin::Callee,
+            false => Origin::Route,
+        };
+        let admitted = self.admit(id, &granted, origin);
         if admitted.is_err() {
             self.give_back(id).await;
         }
@@ -249,9 +267,8 @@ impl Transaction {
     /// without waiting. It is a guard like that of a route, but no component sees
     /// it.
     pub async fn acquire_for_host(&self, name: LockName) -> Result<(), LockError> {
-        self.check_room()?;
         let (id, granted) = self.ask(vec![name], Duration::ZERO, None).await?;
-        let admitted = self.admit(id, &granted, guard::Origin::Host);
+        let admitted = self.admit(id, &granted, Origin::Host);
         if admitted.is_err() {
             self.give_back(id).await;
         }
@@ -333,18 +350,19 @@ impl Transaction {
 
     /// Seals every scope and discards what is staged. A conflict says that
     /// something the transaction has read is not current any more: then whatever
-    /// its components answered is not to be told. It is not looked for if they
-    /// were refused a lock, which the answer is about, or read a single key.
+    /// its components made of it is not to be told. It is not looked for if they
+    /// read a single key, or if they [answered](Discarded::Answer) and were
+    /// refused a lock, which the answer is about.
     ///
     /// What becomes of the transaction is as for [`Transaction::commit`].
-    pub async fn discard(&self) -> Result<(), CommitError> {
+    pub async fn discard(&self, what: Discarded) -> Result<(), CommitError> {
         self.decide(async {
             let (began, poisoned) = self.seal()?;
             if let Some(stale) = poisoned {
                 return Err(stale.into());
             }
             let staged = self.lock().overlay.take();
-            let is_about_a_lock = self.lock().was_refused_a_lock;
+            let is_about_a_lock = what == Discarded::Answer && self.lock().was_refused_a_lock;
             if is_about_a_lock || staged.is_empty() && self.has_read_at_one_moment() {
                 return Ok(());
             }
@@ -355,9 +373,9 @@ impl Transaction {
 
     /// Begins again after a conflict, when it is its turn at what that was about:
     /// it waits so long at most. Nothing is staged or read any more; what its
-    /// components acquired is given back, what the route did is still held.
-    /// Scopes of before stay closed. It has a turn only if nobody that it would
-    /// have to wait for waits for what it holds.
+    /// components acquired is given back, and what callees' routes did; what its
+    /// own route did is still held. Scopes of before stay closed. It goes without
+    /// a turn if it would have to wait for somebody who waits for it.
     ///
     /// On an error the transaction can only end.
     pub async fn begin_again(
@@ -365,24 +383,25 @@ impl Transaction {
         conflict: &CommitError,
         wait: Duration,
     ) -> Result<(), LockError> {
-        let acquired = {
+        let (acquired, turns) = {
             let mut inner = self.lock();
             if !matches!(inner.phase, Phase::Sealed) {
                 return Err(LockError::Closed);
             }
             inner.begin_again(self.store.now());
-            inner.take_acquired()
+            let is_of_run = |it: &Grant| matches!(it.origin, Origin::Component | Origin::Callee);
+            (inner.take(is_of_run), inner.take(Grant::is_turn))
         };
-        for grant in acquired {
-            let released = self.store.release(grant.id, Principal::node()).await;
-            if let Err(ReleaseError::Store(error)) = released {
-                return Err(LockError::Store(error));
-            }
+        let mut names: Vec<_> = turns.iter().flat_map(|it| it.names.clone()).collect();
+        self.release_all(acquired.into_iter().chain(turns)).await?;
+        match turn_of(conflict) {
+            Some(turn) if !names.contains(&turn) => names.push(turn),
+            _ => {}
         }
-        let Some(turn) = turn_of(conflict) else {
+        if names.is_empty() {
             return Ok(());
-        };
-        match self.queue_for(turn, wait).await {
+        }
+        match self.queue_for(names, wait).await {
             Err(LockError::Acquire(AcquireError::Deadlock(_) | AcquireError::Quota(_))) => Ok(()),
             queued => queued,
         }
@@ -442,8 +461,8 @@ impl Transaction {
         if staged.is_empty() && records.is_empty() {
             return None;
         }
-        let relied_on = |it: &&Arc<Grant>| it.origin != guard::Origin::Turn;
-        let guards = inner.grants.iter().filter(relied_on).map(|it| Guarding {
+        let relied_on = inner.grants.iter().filter(|it| !it.is_turn());
+        let guards = relied_on.map(|it| Guarding {
             grant: it.id,
             names: it.names.clone(),
         });
@@ -499,11 +518,10 @@ impl Transaction {
         self.store.validate(reading).await
     }
 
-    /// Waits for its turn.
-    async fn queue_for(&self, turn: LockName, wait: Duration) -> Result<(), LockError> {
-        self.check_room()?;
-        let (id, granted) = self.ask(vec![turn], wait, None).await?;
-        let admitted = self.admit(id, &granted, guard::Origin::Turn);
+    /// Waits for its turns.
+    async fn queue_for(&self, turns: Vec<LockName>, wait: Duration) -> Result<(), LockError> {
+        let (id, granted) = self.ask(turns, wait, None).await?;
+        let admitted = self.admit(id, &granted, Origin::Turn);
         if admitted.is_err() {
             self.give_back(id).await;
         }
@@ -537,11 +555,48 @@ impl Transaction {
         if !matches!(inner.phase, Phase::Open) {
             return Err(LockError::Closed);
         }
-        if inner.grants.len() >= self.limits.guards {
+        let counted = inner.grants.iter().filter(|it| it.origin.is_counted());
+        if counted.count() >= self.limits.guards {
             return Err(LockError::Acquire(AcquireError::Quota(format!(
                 "a transaction holds at most {} guards",
                 self.limits.guards
             ))));
+        }
+        Ok(())
+    }
+
+    /// Asks the store for locks. Who has a turn waits for nothing: it is given
+    /// back before.
+    async fn ask_without_turns(
+        &self,
+        names: Vec<LockName>,
+        wait: Duration,
+        lease: Option<Duration>,
+    ) -> Result<(GrantId, Granted), LockError> {
+        let has_turn = self.lock().grants.iter().any(|it| it.is_turn());
+        if !has_turn || wait.is_zero() {
+            return self.ask(names, wait, lease).await;
+        }
+        match self.ask(names.clone(), Duration::ZERO, lease).await {
+            Err(LockError::Acquire(AcquireError::Held(_))) => {
+                let turns = self.lock().take(Grant::is_turn);
+                self.release_all(turns).await?;
+                self.ask(names, wait, lease).await
+            }
+            asked => asked,
+        }
+    }
+
+    /// Gives grants back that the transaction does not count as its own any more.
+    async fn release_all(
+        &self,
+        grants: impl IntoIterator<Item = Arc<Grant>>,
+    ) -> Result<(), LockError> {
+        for grant in grants {
+            let released = self.store.release(grant.id, Principal::node()).await;
+            if let Err(ReleaseError::Store(error)) = released {
+                return Err(LockError::Store(error));
+            }
         }
         Ok(())
     }
@@ -574,12 +629,7 @@ impl Transaction {
     }
 
     /// Takes a grant into the transaction, if that is still open.
-    fn admit(
-        &self,
-        id: GrantId,
-        granted: &Granted,
-        origin: guard::Origin,
-    ) -> Result<Guard, LockError> {
+    fn admit(&self, id: GrantId, granted: &Granted, origin: Origin) -> Result<Guard, LockError> {
         let mut inner = self.lock();
         if !matches!(inner.phase, Phase::Open) {
             return Err(LockError::Closed);
@@ -640,13 +690,12 @@ impl Inner {
         self.was_refused_a_lock = false;
     }
 
-    /// The grants that components acquired, which are then the caller's.
-    fn take_acquired(&mut self) -> Vec<Arc<Grant>> {
-        let is_components = |it: &Arc<Grant>| it.origin == guard::Origin::Component;
+    /// Takes grants out, which are then the caller's to give back.
+    fn take(&mut self, is_taken: impl Fn(&Grant) -> bool) -> Vec<Arc<Grant>> {
         let grants = std::mem::take(&mut self.grants);
-        let (acquired, kept) = grants.into_iter().partition(is_components);
+        let (taken, kept) = grants.into_iter().partition(|it| is_taken(it));
         self.grants = kept;
-        acquired
+        taken
     }
 }
 

@@ -20,12 +20,21 @@ pub(super) struct Grant {
 pub(super) enum Origin {
     /// The route, before the component was entered.
     Route,
+    /// The route of a callee.
+    Callee,
     /// A component.
     Component,
     /// The host, for the request.
     Host,
     /// A transaction that began again: its turn at what it had lost a race for.
     Turn,
+}
+
+impl Origin {
+    /// Whether it is one of those that a transaction may have so many of.
+    pub(super) fn is_counted(self) -> bool {
+        matches!(self, Self::Route | Self::Callee | Self::Component)
+    }
 }
 
 /// Locks a transaction holds, as handed to one component. Dropping it releases
@@ -90,6 +99,10 @@ impl Guard {
 }
 
 impl Grant {
+    pub(super) fn is_turn(&self) -> bool {
+        self.origin == Origin::Turn
+    }
+
     /// How many guards stand for it. `grant` is held by the transaction as
     /// well, which is not counted.
     pub(super) fn guards(grant: &Arc<Grant>) -> usize {

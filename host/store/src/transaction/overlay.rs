@@ -50,6 +50,11 @@ impl Overlay {
         self.frames.iter().any(|it| it.scope == scope)
     }
 
+    /// Whether the innermost scope is a nested one.
+    pub(super) fn is_nested(&self) -> bool {
+        self.frames.len() > 1
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames.iter().all(|it| it.writes.is_empty())
     }

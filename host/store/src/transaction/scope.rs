@@ -187,8 +187,12 @@ impl Scope {
         let _turn = self.state.turn.lock().await;
         self.check_open_for_locks()?;
         self.transaction.check_room()?;
-        let asked = self.transaction.ask(names, wait, lease).await;
-        if matches!(asked, Err(LockError::Acquire(_))) {
+        let asked = self.transaction.ask_without_turns(names, wait, lease);
+        let asked = asked.await;
+        if let Err(LockError::Acquire(
+            AcquireError::Held(_) | AcquireError::TimedOut | AcquireError::Deadlock(_),
+        )) = asked
+        {
             self.transaction.lock().was_refused_a_lock = true;
         }
         let (id, granted) = asked?;

@@ -17,6 +17,11 @@ async fn conflict_over(stage: &Stage, at: &str) -> CommitError {
     conflict
 }
 
+async fn begin_again(transaction: &Arc<Transaction>, conflict: &CommitError) {
+    let begun = transaction.begin_again(conflict, SECOND).await;
+    begun.unwrap();
+}
+
 /// Whether somebody holds or awaits the turn at a key.
 async fn is_turn_taken(stage: &Stage, at: Option<&str>) -> (usize, usize) {
     let name = LockName::turn(open().name(), at);
@@ -160,29 +165,105 @@ fn a_turn_that_does_not_come_leaves_the_transaction_to_end() {
 }
 
 #[test]
-fn whoever_would_wait_for_who_waits_for_it_goes_without_a_turn() {
+fn who_has_a_turn_gives_it_back_before_it_waits_for_a_lock() {
     block_on(async {
         let stage = Stage::new();
         let first = conflict_over(&stage, "k").await;
-        stage.transaction.begin_again(&first, SECOND).await.unwrap();
-
+        begin_again(&stage.transaction, &first).await;
         let other = stage.another();
         let route = vec![name("order/1")];
         other
             .acquire_for_route(route.clone(), NO_WAIT)
             .await
             .unwrap();
-        // Who has the turn waits for the other's lock.
+        // What is free, or not waited for, is acquired with the turn kept.
         let scope = stage.transaction.scope();
+        scope.acquire(vec![name("b")], SECOND, None).await.unwrap();
+        assert!(scope.acquire(route.clone(), NO_WAIT, None).await.is_err());
+        assert_eq!(is_turn_taken(&stage, Some("k")).await, (1, 0));
         let mut waiting = Box::pin(scope.acquire(route, MEMORY, None));
         assert!(poll_once(&mut waiting).await.is_none(), "it waits");
+        assert_eq!(is_turn_taken(&stage, Some("k")).await, (0, 0));
+
+        // So who has the lock may write there, and nobody stands still.
         get(&other.scope(), &open(), "k").await;
         put(&other.scope(), &open(), "k", "x").await;
-        let overtaken = other.commit().await.unwrap_err();
-        assert_eq!(other.begin_again(&overtaken, SECOND).await, Ok(()));
-        assert_eq!(is_turn_taken(&stage, Some("k")).await, (1, 0));
-        drop(other);
+        assert!(other.commit().await.is_ok());
         assert!(waiting.await.is_ok());
+    });
+}
+
+#[test]
+fn t3_turns_are_asked_for_together_so_that_nobody_waits_in_a_circle() {
+    block_on(async {
+        let stage = Stage::new();
+        let (one, other) = (&stage.transaction, stage.another());
+        let write_both = async |of: &Arc<Transaction>| {
+            let scope = of.scope();
+            for at in ["a", "b"] {
+                get(&scope, &open(), at).await;
+                put(&scope, &open(), at, "x").await;
+            }
+        };
+        // Each comes to have the turn at another key, and writes both.
+        for (transaction, at) in [(one, "a"), (&other, "b")] {
+            write_both(transaction).await;
+            stage.world.write(&open(), &[(at, "theirs")]).await;
+            let conflict = transaction.commit().await.unwrap_err();
+            begin_again(transaction, &conflict).await;
+        }
+        write_both(one).await;
+        let met = one.commit().await.unwrap_err();
+        let mut queued = Box::pin(one.begin_again(&met, SECOND));
+        assert!(poll_once(&mut queued).await.is_none(), "it queues");
+        write_both(&other).await;
+        assert!(
+            other.commit().await.is_ok(),
+            "the other has given up its turn"
+        );
+        queued.await.unwrap();
+        write_both(one).await;
+        assert!(one.commit().await.is_ok());
+    });
+}
+
+#[test]
+fn a_callee_s_route_gives_its_locks_back_with_the_run() {
+    block_on(async {
+        let stage = Stage::new();
+        let transaction = &stage.transaction;
+        let locks = |text| vec![name(text)];
+        transaction
+            .acquire_for_route(locks("own"), NO_WAIT)
+            .await
+            .unwrap();
+        let nested = stage.scope.nest().await.unwrap();
+        transaction
+            .acquire_for_route(locks("callee"), NO_WAIT)
+            .await
+            .unwrap();
+        nested.keep();
+        let conflict = conflict_over(&stage, "k").await;
+        assert!(stage.world.holder("callee").await.is_some());
+        begin_again(transaction, &conflict).await;
+        assert_eq!(stage.world.holder("callee").await, None);
+        assert!(stage.world.holder("own").await.is_some());
+        assert_eq!(transaction.scope().inherited(&|_| true).len(), 1);
+    });
+}
+
+#[test]
+fn turns_are_none_of_the_guards_that_a_transaction_may_have() {
+    block_on(async {
+        let limits = Limits {
+            guards: 1,
+            ..Limits::default()
+        };
+        let stage = Stage::with(limits);
+        let conflict = conflict_over(&stage, "k").await;
+        begin_again(&stage.transaction, &conflict).await;
+        assert_eq!(is_turn_taken(&stage, Some("k")).await, (1, 0));
+        hold(&stage.transaction.scope(), &["a"]).await;
     });
 }
 
@@ -221,22 +302,25 @@ fn t10_what_was_read_at_several_moments_is_validated_whatever_is_answered() {
         };
         // One key alone was as it was, at one moment.
         assert_eq!(reading(&["a"]).await.commit().await, Ok(None));
-        assert_eq!(reading(&["a"]).await.discard().await, Ok(()));
-        assert_eq!(reading(&[]).await.discard().await, Ok(()));
+        assert_eq!(
+            reading(&["a"]).await.discard(Discarded::Answer).await,
+            Ok(())
+        );
+        assert_eq!(reading(&[]).await.discard(Discarded::Answer).await, Ok(()));
         let two = ["b", "a"];
         assert!(matches!(
             reading(&two).await.commit().await,
             Err(CommitError::Conflict { .. })
         ));
         assert!(matches!(
-            reading(&two).await.discard().await,
+            reading(&two).await.discard(Discarded::Answer).await,
             Err(CommitError::Conflict { .. })
         ));
         // With something staged even one counts.
         let transaction = reading(&["a"]).await;
         put(&transaction.scope(), &open(), "c", "x").await;
         assert!(matches!(
-            transaction.discard().await,
+            transaction.discard(Discarded::Answer).await,
             Err(CommitError::Conflict { .. })
         ));
         // What is answered about a lock is not about what was read.
@@ -247,7 +331,13 @@ fn t10_what_was_read_at_several_moments_is_validated_whatever_is_answered() {
             .acquire(vec![name("l")], NO_WAIT, None)
             .await;
         assert!(refused.is_err());
-        assert_eq!(transaction.discard().await, Ok(()));
+        assert_eq!(transaction.discard(Discarded::Answer).await, Ok(()));
+        // A failure is.
+        let transaction = reading(&two).await;
+        let scope = transaction.scope();
+        assert!(scope.acquire(vec![name("l")], NO_WAIT, None).await.is_err());
+        let failed = transaction.discard(Discarded::Failure).await;
+        assert!(matches!(failed, Err(CommitError::Conflict { .. })));
     });
 }
 
