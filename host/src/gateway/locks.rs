@@ -9,7 +9,7 @@ use lockport_engine::Failure;
 use lockport_store::store::{AcquireError, CommitError};
 use lockport_store::transaction::LockError;
 use lockport_store::{LockName, Transaction};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Takes the locks of `route` for the transaction, waiting for them as long as
 /// the route says, and never beyond the deadline.
