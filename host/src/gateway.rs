@@ -42,7 +42,6 @@ use lockport_engine::{Component, LockPattern};
 use lockport_store::Store;
 use outgoing::Outgoing;
 use pattern::{RouteLock, RouteSpec};
-use prometheus::IntCounter;
 use route::{Clash, Router};
 use std::collections::HashMap;
 use std::fmt;
@@ -61,7 +60,6 @@ pub struct Gateway {
     /// Requests that have no route.
     nowhere: RouteMetrics,
     transactions: TransactionMetrics,
-    reruns: IntCounter,
 }
 
 /// A loaded component, and what its manifest says of its requests.
@@ -119,7 +117,6 @@ impl Gateway {
             store,
             nowhere: metrics.route(NOWHERE, NOWHERE),
             transactions: metrics.transactions(),
-            reruns: metrics.reruns(),
             metrics,
         };
         for (deployed, specs) in components {

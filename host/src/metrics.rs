@@ -222,7 +222,10 @@ pub struct RouteMetrics {
 
 /// Counts transactions.
 #[derive(Clone, Debug)]
-pub struct TransactionMetrics([IntCounter; TransactionOutcome::ALL.len()]);
+pub struct TransactionMetrics {
+    ended: [IntCounter; TransactionOutcome::ALL.len()],
+    reruns: IntCounter,
+}
 
 /// Counts the connections of one listener.
 #[derive(Clone, Debug)]
@@ -279,14 +282,11 @@ impl Metrics {
 
     /// The transactions of requests.
     pub fn transactions(&self) -> TransactionMetrics {
-        TransactionMetrics(
-            TransactionOutcome::ALL.map(|it| self.transactions.with_label_values(&[it.word()])),
-        )
-    }
-
-    /// Runs of handlers after a conflict.
-    pub fn reruns(&self) -> IntCounter {
-        self.reruns.clone()
+        let of = |it: TransactionOutcome| self.transactions.with_label_values(&[it.word()]);
+        TransactionMetrics {
+            ended: TransactionOutcome::ALL.map(of),
+            reruns: self.reruns.clone(),
+        }
     }
 
     /// The requests of a component to the world outside, which may have so many
@@ -425,7 +425,12 @@ impl RouteMetrics {
 impl TransactionMetrics {
     /// A transaction has ended.
     pub fn ended(&self, outcome: TransactionOutcome) {
-        self.0[outcome as usize].inc();
+        self.ended[outcome as usize].inc();
+    }
+
+    /// One has begun again after a conflict: its handler is run again.
+    pub fn began_again(&self) {
+        self.reruns.inc();
     }
 }
 

@@ -105,10 +105,7 @@ impl Gateway {
         headers::clean_request(&mut parts.headers);
         let deadline = Instant::now() + owner.deadline;
         let has_key = idempotency::has_key(&parts);
-        let reads = match owner.may_conflict || has_key {
-            true => Reads::Again,
-            false => Reads::Once,
-        };
+        let reads = Reads::again_if(owner.may_conflict || has_key);
         let mut intake = Intake::begin(body, owner.request_body, reads).await?;
         let mut ending = self.begin(&routed.route, id);
         let transaction = ending.transaction.clone();
@@ -116,12 +113,7 @@ impl Gateway {
         if has_key {
             let known = self.known(&routed, &parts, &mut intake, &transaction);
             match locks::in_time(deadline, known).await?? {
-                (_, Known::Answer(answer)) => {
-                    let (head, body) = answer.into_parts();
-                    let mut answer = respond(head, HeldBody::Whole(body), intake.pump, id);
-                    idempotency::mark_replayed(answer.headers_mut());
-                    return Ok(answer);
-                }
+                (_, Known::Answer(answer)) => return Ok(replay(answer, intake.pump, id)),
                 (key, Known::Nothing(replaced)) => keyed = Some((key, replaced)),
             }
         }
@@ -147,7 +139,7 @@ impl Gateway {
                 break decided;
             }
             reruns += 1;
-            self.reruns.inc();
+            self.transactions.began_again();
             tracing::debug!(request_id = %id, %conflict, reruns, "is run again");
             let again = locks::begin_again(&transaction, conflict, deadline);
             Pump::alongside(&mut intake.pump, again).await??;
@@ -298,6 +290,18 @@ fn respond<B>(
         HeldBody::Open(body) => Outgoing::answer(body, length, pump, id.clone()),
     };
     Response::from_parts(head, body)
+}
+
+/// An answer that was given before, as its client will see it.
+fn replay<B>(
+    answer: Response<Bytes>,
+    pump: Option<Pump<B>>,
+    id: &RequestId,
+) -> Response<Outgoing<B>> {
+    let (head, body) = answer.into_parts();
+    let mut response = respond(head, HeldBody::Whole(body), pump, id);
+    idempotency::mark_replayed(response.headers_mut());
+    response
 }
 
 impl Ending<'_> {

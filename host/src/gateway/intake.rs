@@ -106,6 +106,16 @@ pub enum Reads {
     Again,
 }
 
+impl Reads {
+    /// Again if `needed`, else once.
+    pub fn again_if(needed: bool) -> Self {
+        match needed {
+            true => Self::Again,
+            false => Self::Once,
+        }
+    }
+}
+
 /// A body for a handler and, unless it is there already, what brings it.
 pub struct Intake<B> {
     source: Source,

@@ -68,7 +68,7 @@ impl Kept {
             return None;
         };
         let mut response = Response::new(answer.slice(length..));
-        *response.status_mut() = StatusCode::from_u16(head.code?).ok()?;
+        *response.status_mut() = StatusCode::try_from(head.code?).ok()?;
         for field in head.headers {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
             let value = HeaderValue::from_bytes(field.value).ok()?;
