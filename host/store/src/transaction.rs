@@ -35,8 +35,8 @@
 //! only the place.
 //!
 //! Who has a turn waits for nothing: all turns are asked for at once, and a
-//! handler that has to wait for a lock gives them back first. So no circle of
-//! waiters ever goes through a turn.
+//! handler that has to wait for a lock, or for a child of its transaction, gives
+//! them back first. So no circle of waiters ever goes through a turn.
 //!
 //! # A scope
 //!
@@ -292,6 +292,13 @@ impl Transaction {
             guard,
             absence_read: false,
         });
+    }
+
+    /// Gives up its turns, if it has any: before it waits for something that
+    /// others do, such as its child.
+    pub async fn give_turns_back(&self) -> Result<(), LockError> {
+        let turns = self.lock().take(Grant::is_turn);
+        self.release_all(turns).await
     }
 
     /// The scope of the component that serves the request.
@@ -579,8 +586,7 @@ impl Transaction {
         }
         match self.ask(names.clone(), Duration::ZERO, lease).await {
             Err(LockError::Acquire(AcquireError::Held(_))) => {
-                let turns = self.lock().take(Grant::is_turn);
-                self.release_all(turns).await?;
+                self.give_turns_back().await?;
                 self.ask(names, wait, lease).await
             }
             asked => asked,

@@ -82,6 +82,8 @@ impl JoinedCalls {
         let owner = &route.owner;
         let label = format!("{} {} {}", owner.name, route.path, self.id);
         self.transaction.leave();
+        let given_back = self.transaction.give_turns_back().await;
+        given_back.map_err(Refusal::Lock)?;
         let mut child = Child {
             transaction: self.transaction.begin_child(&label),
             outcome: TransactionOutcome::Discarded,

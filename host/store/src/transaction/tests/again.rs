@@ -194,6 +194,19 @@ fn who_has_a_turn_gives_it_back_before_it_waits_for_a_lock() {
 }
 
 #[test]
+fn who_has_a_turn_gives_it_back_for_its_child() {
+    block_on(async {
+        let stage = Stage::new();
+        let conflict = conflict_over(&stage, "k").await;
+        begin_again(&stage.transaction, &conflict).await;
+        stage.transaction.give_turns_back().await.unwrap();
+        let child = stage.transaction.begin_child("child");
+        put(&child.scope(), &open(), "k", "x").await;
+        assert!(child.commit().await.is_ok());
+    });
+}
+
+#[test]
 fn t3_turns_are_asked_for_together_so_that_nobody_waits_in_a_circle() {
     block_on(async {
         let stage = Stage::new();
