@@ -226,16 +226,15 @@ fn an_answer_is_kept_for_as_long_as_the_node_s_file_says() {
 fn t7_a_request_whose_outcome_is_unknown_is_sent_again_and_takes_effect_once() {
     let server = Arc::new(RedisServer::start());
     let proxy = Proxy::to(server.address());
-    let builder = Node::builder()
-        .guest("probe")
-        .redis(&server, "keys")
-        .set("store.timeout", "200ms");
+    let builder = Node::builder().guest("probe").redis(&server, "keys");
     let other = builder.beside().start();
     let node = builder
+        .set("store.timeout", "1s")
+        .set("store.lease", "30s")
         .set("store.url", RedisServer::url_at(proxy.address(), "keys"))
         .start();
     // Shorter than the lease of the node, which would know by itself then.
-    let list = ["add notes n 1", "log about to end", "sleep 1000"];
+    let list = ["add notes n 1", "log about to end", "sleep 3000"];
     thread::scope(|scope| {
         let first = scope.spawn(|| send(&node, "k", &list));
         node.logs().wait_for("about to end");

@@ -152,6 +152,7 @@ impl Asking {
     ) -> Result<Granted, AcquireError> {
         core::validate(&request)?;
         let names = core::without_repetitions(request.names.clone())?;
+        let waits = !request.wait.is_zero();
         let room = self.link.room().await;
         let (node, transaction) = match request.holder {
             Holder::Transaction(transaction) => (self.node.alive()?, Some(transaction)),
@@ -165,7 +166,11 @@ impl Asking {
         let answer = receiver.await;
         let answer = answer.unwrap_or_else(|_| Err(StoreError::from(CallError::Closed).into()));
         asker.hears(answer.is_ok());
-        answer
+        match answer {
+            // Its wait was over before the server was asked.
+            Err(AcquireError::Held(_)) if waits => Err(AcquireError::TimedOut),
+            answer => answer,
+        }
     }
 
     /// A wait has ended well.

@@ -37,6 +37,19 @@ fn hand_over(store: &Redis, id: GrantId, granted: Granted, is_claimed: bool) {
 }
 
 #[test]
+fn whose_wait_is_over_before_the_server_is_asked_has_waited_all_the_same() {
+    let server = Server::start();
+    block_on(async {
+        let store = Redis::open(&server.url()).await.unwrap();
+        store.acquire(of_caller(&["a"])).await.unwrap();
+        for _ in 0..ROUNDS {
+            let request = waiting(Duration::from_micros(1), of_caller(&["a"]));
+            assert_eq!(store.acquire(request).await, Err(AcquireError::TimedOut));
+        }
+    });
+}
+
+#[test]
 fn who_is_given_up_late_takes_nothing_from_who_asked_since() {
     let server = Server::start();
     let mut direct = Direct::new(&server, Library::Server);
