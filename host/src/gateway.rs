@@ -20,6 +20,7 @@
 pub mod calls;
 pub mod commit;
 pub mod dispatch;
+pub mod ending;
 pub mod headers;
 pub mod idempotency;
 pub mod identity;

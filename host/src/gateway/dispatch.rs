@@ -19,6 +19,7 @@
 
 use super::calls::JoinedCalls;
 use super::commit::{self, BodySent, CommitPoint, Held, HeldBody};
+use super::ending::Ending;
 use super::idempotency::{self, Keyed, Known};
 use super::identity::{self, RequestId};
 use super::intake::{Intake, Pump, Reads};
@@ -28,7 +29,6 @@ use super::rescue::Refusal;
 use super::route::{Found, Params};
 use super::target::{self, Target};
 use super::{Gateway, Route, headers, locks};
-use crate::metrics::{TransactionMetrics, TransactionOutcome};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
@@ -51,14 +51,6 @@ struct Routed {
     route: Arc<Route>,
     params: Params,
     sent: BodySent,
-}
-
-/// Ends a transaction when it is dropped, which gives back what it holds. A
-/// transaction that was committed is not touched.
-struct Ending<'g> {
-    transaction: Arc<Transaction>,
-    outcome: TransactionOutcome,
-    metrics: &'g TransactionMetrics,
 }
 
 impl Gateway {
@@ -235,11 +227,8 @@ impl Gateway {
             true => Transaction::begin,
             false => Transaction::begin_root,
         };
-        Ending {
-            transaction: begin(self.store.clone(), Limits::default(), label),
-            outcome: TransactionOutcome::Discarded,
-            metrics: &self.transactions,
-        }
+        let transaction = begin(self.store.clone(), Limits::default(), label);
+        Ending::of(transaction, &self.transactions)
     }
 }
 
@@ -302,33 +291,6 @@ fn replay<B>(
     let mut response = respond(head, HeldBody::Whole(body), pump, id);
     idempotency::mark_replayed(response.headers_mut());
     response
-}
-
-impl Ending<'_> {
-    /// Takes note of what was decided, to be counted.
-    fn note(&mut self, decided: &Result<(response::Parts, HeldBody), Refusal>) {
-        self.outcome = match decided {
-            Ok((head, _)) if head.status.as_u16() < 400 || self.transaction.kept() => {
-                TransactionOutcome::Committed
-            }
-            Err(Refusal::Commit(error)) => match error {
-                CommitError::Conflict { .. } => TransactionOutcome::Conflict,
-                CommitError::Unguarded { .. } => TransactionOutcome::Unguarded,
-                CommitError::Fenced { .. } => TransactionOutcome::Fenced,
-                CommitError::Aborted | CommitError::TooOld | CommitError::Store(_) => {
-                    TransactionOutcome::Failed
-                }
-            },
-            _ => TransactionOutcome::Discarded,
-        };
-    }
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.transaction.abort();
-        self.metrics.ended(self.outcome);
-    }
 }
 
 #[cfg(test)]

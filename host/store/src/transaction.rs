@@ -256,11 +256,7 @@ impl Transaction {
             true => Origin::Callee,
             false => Origin::Route,
         };
-        let admitted = self.admit(id, &granted, origin);
-        if admitted.is_err() {
-            self.give_back(id).await;
-        }
-        admitted.map(drop)
+        self.take_in(id, &granted, origin).await
     }
 
     /// Acquires a lock of the host's own ([`LockName::internal`]) for the request,
@@ -268,11 +264,7 @@ impl Transaction {
     /// it.
     pub async fn acquire_for_host(&self, name: LockName) -> Result<(), LockError> {
         let (id, granted) = self.ask(vec![name], Duration::ZERO, None).await?;
-        let admitted = self.admit(id, &granted, Origin::Host);
-        if admitted.is_err() {
-            self.give_back(id).await;
-        }
-        admitted.map(drop)
+        self.take_in(id, &granted, Origin::Host).await
     }
 
     /// Has the commit of this run write a value for the host, or remove one;
@@ -343,10 +335,7 @@ impl Transaction {
     /// unknown; the guards are given back all the same.
     pub async fn commit(&self) -> Result<Option<Committed>, CommitError> {
         self.decide(async {
-            let (began, poisoned) = self.seal()?;
-            if let Some(stale) = poisoned {
-                return Err(stale.into());
-            }
+            let began = self.seal()?;
             match self.take_commit(began) {
                 Some(commit) => self.apply(commit).await.map(Some),
                 None => self.validate(began).await.map(|()| None),
@@ -364,10 +353,7 @@ impl Transaction {
     /// What becomes of the transaction is as for [`Transaction::commit`].
     pub async fn discard(&self, what: Discarded) -> Result<(), CommitError> {
         self.decide(async {
-            let (began, poisoned) = self.seal()?;
-            if let Some(stale) = poisoned {
-                return Err(stale.into());
-            }
+            let began = self.seal()?;
             let staged = self.lock().overlay.take();
             let is_about_a_lock = what == Discarded::Answer && self.lock().was_refused_a_lock;
             if is_about_a_lock || staged.is_empty() && self.has_read_at_one_moment() {
@@ -445,13 +431,13 @@ impl Transaction {
         decided
     }
 
-    /// Closes the transaction for every scope. When it began, and what its
-    /// components were told has changed.
-    fn seal(&self) -> Result<(Time, Option<Stale>), CommitError> {
+    /// Closes the transaction for every scope. When it began; or the conflict, if
+    /// its components were told of one.
+    fn seal(&self) -> Result<Time, CommitError> {
         let mut inner = self.lock();
         match std::mem::replace(&mut inner.phase, Phase::Sealed) {
-            Phase::Open => Ok((inner.began, None)),
-            Phase::Poisoned(stale) => Ok((inner.began, Some(stale))),
+            Phase::Open => Ok(inner.began),
+            Phase::Poisoned(stale) => Err(stale.into()),
             Phase::Sealed => Err(CommitError::Aborted),
             Phase::Ended => {
                 inner.phase = Phase::Ended;
@@ -528,11 +514,7 @@ impl Transaction {
     /// Waits for its turns.
     async fn queue_for(&self, turns: Vec<LockName>, wait: Duration) -> Result<(), LockError> {
         let (id, granted) = self.ask(turns, wait, None).await?;
-        let admitted = self.admit(id, &granted, Origin::Turn);
-        if admitted.is_err() {
-            self.give_back(id).await;
-        }
-        admitted.map(drop)
+        self.take_in(id, &granted, Origin::Turn).await
     }
 
     /// Finds out what became of a commit whose answer was lost.
@@ -632,6 +614,21 @@ impl Transaction {
             Err(AcquireError::Store(error)) => Err(LockError::Store(error)),
             Err(error) => Err(LockError::Acquire(error)),
         }
+    }
+
+    /// Takes a grant in that no component is handed; gives it back if it came too
+    /// late.
+    async fn take_in(
+        &self,
+        id: GrantId,
+        granted: &Granted,
+        origin: Origin,
+    ) -> Result<(), LockError> {
+        let admitted = self.admit(id, granted, origin);
+        if admitted.is_err() {
+            self.give_back(id).await;
+        }
+        admitted.map(drop)
     }
 
     /// Takes a grant into the transaction, if that is still open.

@@ -19,26 +19,15 @@
 use super::in_flight::Place;
 use super::{JoinedCalls, Routed, into_local};
 use crate::gateway::commit::{self, CommitPoint, HeldBody, Stake};
+use crate::gateway::ending::Ending;
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::rescue::Refusal;
 use crate::gateway::{dispatch, headers, locks};
-use crate::metrics::{TransactionMetrics, TransactionOutcome};
 use bytes::Bytes;
 use http::{Request, Response, response};
 use http_body_util::{BodyExt, Full, Limited};
 use lockport_engine::{Admission, Body, CallRefused};
-use lockport_store::Transaction;
-use lockport_store::store::CommitError;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// The child of a caller's transaction. Dropping it ends it, which gives back
-/// what it holds; one that was committed is not touched.
-struct Child<'g> {
-    transaction: Arc<Transaction>,
-    outcome: TransactionOutcome,
-    metrics: &'g TransactionMetrics,
-}
 
 impl JoinedCalls {
     /// Has the callee answer, in a transaction of its own.
@@ -84,12 +73,10 @@ impl JoinedCalls {
         self.transaction.leave();
         let given_back = self.transaction.give_turns_back().await;
         given_back.map_err(Refusal::Lock)?;
-        let mut child = Child {
-            transaction: self.transaction.begin_child(&label),
-            outcome: TransactionOutcome::Discarded,
-            metrics: &self.gateway.transactions,
-        };
-        let transaction = &child.transaction;
+        let child = self.transaction.begin_child(&label);
+        let mut ending = Ending::of(child, &self.gateway.transactions);
+        let transaction = ending.transaction.clone();
+        let transaction = &transaction;
         let deadline = self.deadline.min(Instant::now() + routed.callee.deadline);
         locks::take(transaction, route, &routed.params, deadline).await?;
         let calls = self.of_call(owner, transaction, deadline);
@@ -103,31 +90,9 @@ impl JoinedCalls {
             owner.response_held,
         );
         let decided = held.await?.decide(Stake::Request(transaction)).await;
-        child.outcome = outcome(&decided, transaction.kept());
+        ending.note(&decided);
         let (mut head, body) = decided?;
         headers::clean_response(&mut head.headers);
         Ok((head, body))
-    }
-}
-
-/// How a transaction ended, to be counted.
-fn outcome(
-    decided: &Result<(response::Parts, HeldBody), Refusal>,
-    kept: bool,
-) -> TransactionOutcome {
-    match decided {
-        Ok((head, _)) if head.status.as_u16() < 400 || kept => TransactionOutcome::Committed,
-        Err(Refusal::Commit(CommitError::Conflict { .. })) => TransactionOutcome::Conflict,
-        Err(Refusal::Commit(CommitError::Unguarded { .. })) => TransactionOutcome::Unguarded,
-        Err(Refusal::Commit(CommitError::Fenced { .. })) => TransactionOutcome::Fenced,
-        Err(Refusal::Commit(_)) => TransactionOutcome::Failed,
-        _ => TransactionOutcome::Discarded,
-    }
-}
-
-impl Drop for Child<'_> {
-    fn drop(&mut self) {
-        self.transaction.abort();
-        self.metrics.ended(self.outcome);
     }
 }
